@@ -1,0 +1,2 @@
+//! meganet-app.
+fn main() {}

@@ -1,0 +1,1 @@
+//! meganet-transport.

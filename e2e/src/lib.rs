@@ -1,0 +1,1 @@
+//! meganet-e2e.

@@ -1,0 +1,2 @@
+//! meganet.
+fn main() {}

@@ -1,0 +1,2 @@
+//! meganet-bootstrap.
+fn main() {}
