@@ -1,0 +1,25 @@
+//! Everything that differs between a tab and a native process: clock, tasks, timers, randomness.
+
+#[cfg(not(target_arch = "wasm32"))]
+#[path = "native.rs"]
+mod imp;
+#[cfg(target_arch = "wasm32")]
+#[path = "wasm.rs"]
+mod imp;
+
+pub use imp::{BoxFuture, MaybeSendSync, monotonic_ms, sleep, spawn, unix_ms};
+
+/// Random bytes from the operating system or the browser.
+///
+/// # Errors
+/// When the platform has no randomness to give: no key may be made then.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N], RandomError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| RandomError)?;
+    Ok(bytes)
+}
+
+/// The platform gave no random bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the platform gave no random bytes")]
+pub struct RandomError;

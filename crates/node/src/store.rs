@@ -1,0 +1,78 @@
+//! What a node keeps: the one storage interface, implemented in memory here, with files natively and in the browser.
+
+use crate::platform::BoxFuture;
+use bytes::Bytes;
+use meganet_core::{address::Address, hash::ChunkId, keys::BlindedKey};
+use serde::{Deserialize, Serialize};
+
+/// A failed storage operation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error("the disk or the browser's quota is full: {0}")]
+    Full(String),
+    #[error("stored data is damaged: {0}")]
+    Corrupt(String),
+    #[error("{0}")]
+    Io(String),
+}
+
+impl StoreError {
+    /// Whether the node cannot go on with this store (as opposed to: this one value is lost).
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, StoreError::Io(_))
+    }
+}
+
+/// What is stored for a site besides its chunks. Written in one durable transaction: the head is always whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteRecord {
+    pub address: Address,
+    /// `SignedHead` bytes of the highest valid head seen.
+    pub head: Vec<u8>,
+    /// A second head with the same sequence: proof of equivocation.
+    pub conflict: Option<Vec<u8>>,
+    /// Every chunk the head's manifest needs, the manifest's own first; for eviction and counting.
+    pub chunks: Vec<ChunkId>,
+    /// Bytes of files, from the head.
+    pub total_bytes: u64,
+    pub title: String,
+    /// Unix ms at which the network last confirmed this head.
+    pub confirmed_ms: u64,
+    /// Unix ms of the last read, for eviction.
+    pub used_ms: u64,
+    pub pinned: bool,
+    /// Published from here: never evicted.
+    pub own: bool,
+}
+
+/// Totals, for the status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub chunks: u64,
+    pub bytes: u64,
+    pub sites: u64,
+}
+
+/// Where a node keeps chunks and sites. Order of writes is the caller's: chunks first, the site record last.
+///
+/// Contract (run by [`contract`] on every backend): a chunk that was put is there after a restart; `chunk` verifies the
+/// hash and returns `None` after deleting a damaged one; `put_site` replaces whole records durably or not at all.
+pub trait Store: MaybeSendSync + 'static {
+    fn chunk(&self, id: ChunkId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>>;
+    fn has_chunk(&self, id: ChunkId) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// The id must be the hash of the bytes: the caller has verified it.
+    fn put_chunk(&self, id: ChunkId, sealed: Bytes) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn delete_chunk(&self, id: ChunkId) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn site(&self, blinded: BlindedKey) -> BoxFuture<'_, Result<Option<SiteRecord>, StoreError>>;
+    fn put_site(&self, record: SiteRecord) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn delete_site(&self, blinded: BlindedKey) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn sites(&self) -> BoxFuture<'_, Result<Vec<SiteRecord>, StoreError>>;
+    /// Small named values: identity key, good peers, settings. `name` is a constant of the caller, ≤ 32 bytes.
+    fn value(&self, name: &'static str) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
+    fn put_value(&self, name: &'static str, value: Vec<u8>) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, StoreError>>;
+    /// Whether nothing survives the end of the process or tab.
+    fn memory_only(&self) -> bool;
+}
+
+pub use crate::platform::MaybeSendSync;
