@@ -1,0 +1,62 @@
+//! Natively: QUIC, TCP, `webrtc-direct` on webrtc-rs, relay circuits.
+
+use crate::{BuildError, Built, Options};
+use futures::future::Either;
+use libp2p::{
+    Transport, core::muxing::StreamMuxerBox, core::transport::OptionalTransport, core::upgrade::Version,
+    identity::Keypair, noise, quic, relay, tcp, yamux,
+};
+use libp2p_webrtc::tokio as webrtc;
+
+pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, BuildError> {
+    // With two rustls providers compiled in, webrtc-rs panics at the first handshake unless one is chosen. An error
+    // means that the process has chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+
+    let webrtc = match options.webrtc_certificate_pem {
+        Some(pem) => {
+            let certificate =
+                webrtc::Certificate::from_pem(&pem).map_err(|error| BuildError::Certificate(error.to_string()))?;
+            OptionalTransport::some(webrtc::Transport::new(identity.clone(), certificate))
+        }
+        None => OptionalTransport::none(),
+    };
+    let secure = || noise::Config::new(identity).map_err(|error| BuildError::Noise(error.to_string()));
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(Version::V1Lazy)
+        .authenticate(secure()?)
+        .multiplex(yamux::Config::default());
+    let quic = quic::tokio::Transport::new(quic::Config::new(identity));
+    let (circuits, relay_client) = relay::client::new(identity.public().to_peer_id());
+    let circuits =
+        circuits.upgrade(Version::V1Lazy).authenticate(secure()?).multiplex(yamux::Config::default());
+
+    let transport = circuits
+        .or_transport(tcp)
+        .map(|either, _| match either {
+            Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+            Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+        })
+        .or_transport(quic)
+        .map(|either, _| match either {
+            Either::Left(output) => output,
+            Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+        })
+        .or_transport(webrtc)
+        .map(|either, _| match either {
+            Either::Left(output) => output,
+            Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+        })
+        .boxed();
+    Ok(Built { transport, relay_client })
+}
+
+/// Makes a DTLS certificate for `webrtc-direct` listeners, PEM with its private key.
+///
+/// # Errors
+/// [`BuildError::Certificate`] when none can be made.
+pub fn generate_certificate_pem() -> Result<String, BuildError> {
+    webrtc::Certificate::generate(&mut rand::rng())
+        .map(|certificate| certificate.serialize_pem())
+        .map_err(|error| BuildError::Certificate(error.to_string()))
+}

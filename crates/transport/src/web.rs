@@ -1,0 +1,23 @@
+//! In a tab: `webrtc-direct` through the browser's `RTCPeerConnection`, relay circuits.
+
+use crate::{BuildError, Built, Options};
+use futures::future::Either;
+use libp2p::{
+    Transport, core::muxing::StreamMuxerBox, core::upgrade::Version, identity::Keypair, noise, relay, yamux,
+};
+use libp2p_webrtc_websys as webrtc;
+
+pub(crate) fn build(identity: &Keypair, _options: Options) -> Result<Built, BuildError> {
+    let secure = noise::Config::new(identity).map_err(|error| BuildError::Noise(error.to_string()))?;
+    let (circuits, relay_client) = relay::client::new(identity.public().to_peer_id());
+    let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure).multiplex(yamux::Config::default());
+    let direct = webrtc::Transport::new(webrtc::Config::new(identity));
+    let transport = circuits
+        .or_transport(direct)
+        .map(|either, _| match either {
+            Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+            Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+        })
+        .boxed();
+    Ok(Built { transport, relay_client })
+}
