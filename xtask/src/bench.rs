@@ -1,0 +1,33 @@
+//! `bench`: builds everything, then hands over to the e2e crate's bench program.
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+use crate::{build, command, setup};
+
+/// What to measure.
+#[derive(clap::Args)]
+pub struct Options {
+    /// The bench and its own arguments, handed on as they are; lists the benches when empty
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs one bench in real browsers against real processes.
+pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    setup::ensure(setup::For::Testing)?;
+    build::all(workspace)?;
+    let mut bench = workspace.cargo();
+    bench
+        .args([
+            "run",
+            "--quiet",
+            "-p",
+            "meganet-e2e",
+            "--bin",
+            "bench",
+            "--",
+        ])
+        .args(&options.arguments);
+    command::run(&mut bench)
+}

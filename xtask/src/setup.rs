@@ -1,0 +1,245 @@
+//! `setup`: finds what this machine lacks and installs it where that is safe to do; otherwise says exactly what to type.
+
+use std::io::{self, IsTerminal};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::command::{find, output, run, say, succeeds};
+
+/// Browser bundles are compiled for this target.
+pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// What the machine is prepared for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// Compiling the programs and the web bundle.
+    Building,
+    /// That, and running every check: formatter, lints, a real browser.
+    Testing,
+}
+
+/// Something a system package provides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tool {
+    /// A C compiler that can compile for wasm32: ring's C parts need it in the web bundle.
+    Clang,
+    Chromium,
+    ChromeDriver,
+}
+
+impl Tool {
+    fn present(self) -> bool {
+        match self {
+            Self::Clang => output(Command::new("clang").arg("--print-targets"))
+                .is_some_and(|it| it.contains("wasm32")),
+            Self::Chromium => ["chromium", "chromium-browser", "google-chrome"]
+                .iter()
+                .any(|name| find(name).is_some()),
+            Self::ChromeDriver => find("chromedriver").is_some(),
+        }
+    }
+
+    fn purpose(self) -> &'static str {
+        match self {
+            Self::Clang => "clang that knows wasm32, to compile ring for the browser",
+            Self::Chromium => "Chromium, the browser of the end-to-end tests",
+            Self::ChromeDriver => "ChromeDriver, which steers Chromium in the tests",
+        }
+    }
+
+    fn debian(self) -> &'static str {
+        match self {
+            Self::Clang => "clang",
+            Self::Chromium => "chromium",
+            Self::ChromeDriver => "chromium-driver",
+        }
+    }
+
+    fn fedora(self) -> &'static str {
+        match self {
+            Self::Clang => "clang",
+            Self::Chromium => "chromium",
+            Self::ChromeDriver => "chromedriver",
+        }
+    }
+
+    /// Arch's chromium package holds the driver.
+    fn arch(self) -> &'static str {
+        match self {
+            Self::Clang => "clang",
+            Self::Chromium | Self::ChromeDriver => "chromium",
+        }
+    }
+
+    /// Apple's own clang cannot compile for wasm32.
+    fn macos(self) -> &'static str {
+        match self {
+            Self::Clang => "llvm",
+            Self::Chromium => "chromium",
+            Self::ChromeDriver => "chromedriver",
+        }
+    }
+}
+
+/// Makes sure everything for `purpose` is there. Quick and silent when nothing is missing.
+///
+/// # Errors
+/// When something is missing that this program cannot install; the error says what to type.
+pub fn ensure(purpose: For) -> Result<()> {
+    ensure_rust(purpose)?;
+    let wanted: &[Tool] = match purpose {
+        For::Building => &[Tool::Clang],
+        For::Testing => &[Tool::Clang, Tool::Chromium, Tool::ChromeDriver],
+    };
+    let missing = missing(wanted, Tool::present);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for tool in &missing {
+        say(&format!("missing: {}", tool.purpose()));
+    }
+    let Some(apt) = apt() else {
+        bail!(advice(&missing))
+    };
+    install(apt, &missing)?;
+    let still = self::missing(&missing, Tool::present);
+    if !still.is_empty() {
+        bail!(
+            "installed the packages, yet still not found in PATH: {still:?}\n{}",
+            advice(&still)
+        );
+    }
+    Ok(())
+}
+
+fn missing(wanted: &[Tool], present: impl Fn(Tool) -> bool) -> Vec<Tool> {
+    wanted
+        .iter()
+        .copied()
+        .filter(|tool| !present(*tool))
+        .collect()
+}
+
+fn ensure_rust(purpose: For) -> Result<()> {
+    let libraries =
+        output(Command::new("rustc").args(["--print", "target-libdir", "--target", WASM_TARGET]));
+    if !libraries.is_some_and(|folder| std::path::Path::new(folder.trim()).is_dir()) {
+        rustup(&["target", "add", WASM_TARGET])?;
+    }
+    if purpose == For::Testing {
+        for (component, subcommand) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+            if !succeeds(Command::new("cargo").args([subcommand, "--version"])) {
+                rustup(&["component", "add", component])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rustup(arguments: &[&str]) -> Result<()> {
+    if find("rustup").is_none() {
+        bail!(
+            "the Rust toolchain lacks something (`rustup {}`) and rustup is not here. Install Rust through rustup, or \
+             install that part the way this Rust was installed.",
+            arguments.join(" ")
+        );
+    }
+    run(Command::new("rustup").args(arguments))
+}
+
+/// How apt-get may be called here.
+#[derive(Clone, Copy)]
+enum Apt {
+    AsRoot,
+    ThroughSudo,
+}
+
+fn apt() -> Option<Apt> {
+    find("apt-get")?;
+    if output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0") {
+        return Some(Apt::AsRoot);
+    }
+    find("sudo")?;
+    // Without a terminal nobody can type a password: sudo must need none.
+    let usable = io::stdin().is_terminal() || succeeds(Command::new("sudo").args(["-n", "true"]));
+    usable.then_some(Apt::ThroughSudo)
+}
+
+fn install(apt: Apt, missing: &[Tool]) -> Result<()> {
+    let packages: Vec<_> = missing.iter().map(|tool| tool.debian()).collect();
+    say(&format!("installing with apt-get: {}", packages.join(" ")));
+    // A stale package list is no reason to stop: what is listed may still be installable.
+    if let Err(error) = run(apt_get(apt).args(["update", "-q"])) {
+        say(&format!(
+            "going on with the package lists as they are: {error}"
+        ));
+    }
+    run(apt_get(apt)
+        .args(["install", "-q", "-y", "--no-install-recommends"])
+        .args(packages))
+}
+
+fn apt_get(apt: Apt) -> Command {
+    let mut command = match apt {
+        Apt::AsRoot => Command::new("env"),
+        Apt::ThroughSudo => {
+            let mut sudo = Command::new("sudo");
+            sudo.arg("env");
+            sudo
+        }
+    };
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    command
+}
+
+/// What to type on each system, for people whose system this program does not touch.
+fn advice(missing: &[Tool]) -> String {
+    let line = |name: fn(Tool) -> &'static str| {
+        let mut packages: Vec<_> = missing.iter().map(|tool| name(*tool)).collect();
+        packages.dedup();
+        packages.join(" ")
+    };
+    let path = if missing.contains(&Tool::Clang) {
+        " (and put \"$(brew --prefix llvm)/bin\" first in PATH: Apple's clang has no wasm32)"
+    } else {
+        ""
+    };
+    format!(
+        "Install what is missing, then try again:\n  \
+         Debian, Ubuntu: sudo apt-get update && sudo apt-get install {}\n  \
+         Fedora:         sudo dnf install {}\n  \
+         Arch:           sudo pacman -S {}\n  \
+         macOS:          brew install {}{path}",
+        line(Tool::debian),
+        line(Tool::fedora),
+        line(Tool::arch),
+        line(Tool::macos),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_absent_is_missing() {
+        let wanted = [Tool::Clang, Tool::Chromium, Tool::ChromeDriver];
+        assert_eq!(
+            missing(&wanted, |tool| tool == Tool::Chromium),
+            [Tool::Clang, Tool::ChromeDriver]
+        );
+        assert!(missing(&wanted, |_| true).is_empty());
+    }
+
+    #[test]
+    fn advice_names_each_systems_packages_once() {
+        let advice = advice(&[Tool::Chromium, Tool::ChromeDriver]);
+        assert!(
+            advice.contains("apt-get install chromium chromium-driver\n"),
+            "{advice}"
+        );
+        assert!(advice.contains("pacman -S chromium\n"), "{advice}");
+        assert!(!advice.contains("llvm"), "{advice}");
+    }
+}
