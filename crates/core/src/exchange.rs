@@ -1,0 +1,1 @@
+//! One exchange stream, without the stream.
