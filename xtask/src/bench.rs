@@ -18,16 +18,6 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     setup::ensure(setup::For::Testing)?;
     build::all(workspace)?;
     let mut bench = workspace.cargo();
-    bench
-        .args([
-            "run",
-            "--quiet",
-            "-p",
-            "meganet-e2e",
-            "--bin",
-            "bench",
-            "--",
-        ])
-        .args(&options.arguments);
+    bench.args(["run", "--quiet", "-p", "meganet-e2e", "--bin", "bench", "--"]).args(&options.arguments);
     command::run(&mut bench)
 }

@@ -31,11 +31,8 @@ enum Tool {
 impl Tool {
     fn present(self) -> bool {
         match self {
-            Self::Clang => output(Command::new("clang").arg("--print-targets"))
-                .is_some_and(|it| it.contains("wasm32")),
-            Self::Chromium => ["chromium", "chromium-browser", "google-chrome"]
-                .iter()
-                .any(|name| find(name).is_some()),
+            Self::Clang => output(Command::new("clang").arg("--print-targets")).is_some_and(|it| it.contains("wasm32")),
+            Self::Chromium => ["chromium", "chromium-browser", "google-chrome"].iter().any(|name| find(name).is_some()),
             Self::ChromeDriver => find("chromedriver").is_some(),
         }
     }
@@ -99,31 +96,21 @@ pub fn ensure(purpose: For) -> Result<()> {
     for tool in &missing {
         say(&format!("missing: {}", tool.purpose()));
     }
-    let Some(apt) = apt() else {
-        bail!(advice(&missing))
-    };
+    let Some(apt) = apt() else { bail!(advice(&missing)) };
     install(apt, &missing)?;
     let still = self::missing(&missing, Tool::present);
     if !still.is_empty() {
-        bail!(
-            "installed the packages, yet still not found in PATH: {still:?}\n{}",
-            advice(&still)
-        );
+        bail!("installed the packages, yet still not found in PATH: {still:?}\n{}", advice(&still));
     }
     Ok(())
 }
 
 fn missing(wanted: &[Tool], present: impl Fn(Tool) -> bool) -> Vec<Tool> {
-    wanted
-        .iter()
-        .copied()
-        .filter(|tool| !present(*tool))
-        .collect()
+    wanted.iter().copied().filter(|tool| !present(*tool)).collect()
 }
 
 fn ensure_rust(purpose: For) -> Result<()> {
-    let libraries =
-        output(Command::new("rustc").args(["--print", "target-libdir", "--target", WASM_TARGET]));
+    let libraries = output(Command::new("rustc").args(["--print", "target-libdir", "--target", WASM_TARGET]));
     if !libraries.is_some_and(|folder| std::path::Path::new(folder.trim()).is_dir()) {
         rustup(&["target", "add", WASM_TARGET])?;
     }
@@ -171,13 +158,9 @@ fn install(apt: Apt, missing: &[Tool]) -> Result<()> {
     say(&format!("installing with apt-get: {}", packages.join(" ")));
     // A stale package list is no reason to stop: what is listed may still be installable.
     if let Err(error) = run(apt_get(apt).args(["update", "-q"])) {
-        say(&format!(
-            "going on with the package lists as they are: {error}"
-        ));
+        say(&format!("going on with the package lists as they are: {error}"));
     }
-    run(apt_get(apt)
-        .args(["install", "-q", "-y", "--no-install-recommends"])
-        .args(packages))
+    run(apt_get(apt).args(["install", "-q", "-y", "--no-install-recommends"]).args(packages))
 }
 
 fn apt_get(apt: Apt) -> Command {
@@ -225,20 +208,14 @@ mod tests {
     #[test]
     fn only_what_is_absent_is_missing() {
         let wanted = [Tool::Clang, Tool::Chromium, Tool::ChromeDriver];
-        assert_eq!(
-            missing(&wanted, |tool| tool == Tool::Chromium),
-            [Tool::Clang, Tool::ChromeDriver]
-        );
+        assert_eq!(missing(&wanted, |tool| tool == Tool::Chromium), [Tool::Clang, Tool::ChromeDriver]);
         assert!(missing(&wanted, |_| true).is_empty());
     }
 
     #[test]
     fn advice_names_each_systems_packages_once() {
         let advice = advice(&[Tool::Chromium, Tool::ChromeDriver]);
-        assert!(
-            advice.contains("apt-get install chromium chromium-driver\n"),
-            "{advice}"
-        );
+        assert!(advice.contains("apt-get install chromium chromium-driver\n"), "{advice}");
         assert!(advice.contains("pacman -S chromium\n"), "{advice}");
         assert!(!advice.contains("llvm"), "{advice}");
     }

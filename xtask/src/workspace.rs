@@ -30,22 +30,10 @@ impl Workspace {
             .args(["metadata", "--format-version=1", "--no-deps"])
             .output()
             .context("cannot run cargo metadata")?;
-        ensure!(
-            output.status.success(),
-            "cargo metadata failed:\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let metadata: Value =
-            serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")?;
-        let target = metadata["target_directory"]
-            .as_str()
-            .context("cargo metadata names no target directory")?
-            .into();
-        Ok(Self {
-            root,
-            target,
-            metadata,
-        })
+        ensure!(output.status.success(), "cargo metadata failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")?;
+        let target = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?.into();
+        Ok(Self { root, target, metadata })
     }
 
     /// A cargo command in the repository's root.
@@ -65,9 +53,7 @@ impl Workspace {
 
     /// A native program of the dev profile.
     pub fn program(&self, name: &str) -> PathBuf {
-        self.target
-            .join("debug")
-            .join(format!("{name}{}", env::consts::EXE_SUFFIX))
+        self.target.join("debug").join(format!("{name}{}", env::consts::EXE_SUFFIX))
     }
 }
 
@@ -78,9 +64,7 @@ fn cargo(root: &Path) -> Command {
     command.current_dir(root);
     for (name, _) in env::vars_os() {
         let is_own = name.to_str().is_some_and(|name| {
-            name.starts_with("CARGO_PKG_")
-                || name.starts_with("CARGO_MANIFEST_")
-                || name == "CARGO_PRIMARY_PACKAGE"
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "CARGO_PRIMARY_PACKAGE"
         });
         if is_own {
             command.env_remove(name);

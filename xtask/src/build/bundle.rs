@@ -34,16 +34,10 @@ pub fn app(mut generated: Files, mut statics: Files) -> Result<Bundle> {
     let mut names = Names::new();
     let mut files = Files::new();
 
-    let wasm = generated
-        .remove(GENERATED_WASM)
-        .context("wasm-bindgen wrote no module")?;
+    let wasm = generated.remove(GENERATED_WASM).context("wasm-bindgen wrote no module")?;
     let wasm_name = hashed_name("app.wasm", &wasm);
-    let js = generated
-        .remove(GENERATED_JS)
-        .context("wasm-bindgen wrote no loader")?;
-    let js = String::from_utf8(js)
-        .context("the loader is not text")?
-        .replace(GENERATED_WASM, &wasm_name);
+    let js = generated.remove(GENERATED_JS).context("wasm-bindgen wrote no loader")?;
+    let js = String::from_utf8(js).context("the loader is not text")?.replace(GENERATED_WASM, &wasm_name);
     let js_name = hashed_name("app.js", js.as_bytes());
     names.push(("APP_WASM".to_owned(), wasm_name.clone()));
     names.push(("APP_JS".to_owned(), js_name.clone()));
@@ -53,11 +47,8 @@ pub fn app(mut generated: Files, mut statics: Files) -> Result<Bundle> {
 
     // Styles before scripts before the rest: each may name those before it.
     for ending in [".css", ".js"] {
-        let renamed: Vec<String> = statics
-            .keys()
-            .filter(|name| name.ends_with(ending) && is_renamed(name))
-            .cloned()
-            .collect();
+        let renamed: Vec<String> =
+            statics.keys().filter(|name| name.ends_with(ending) && is_renamed(name)).cloned().collect();
         for name in renamed {
             let content = statics.remove(&name).unwrap_or_default();
             let content = fill(&name, content, &names)?;
@@ -75,10 +66,7 @@ pub fn app(mut generated: Files, mut statics: Files) -> Result<Bundle> {
         let content = fill(&name, content, &names)?;
         files.insert(name, content);
     }
-    let listed: Vec<&String> = files
-        .keys()
-        .filter(|name| !KEEPS_ITS_NAME.contains(&name.as_str()))
-        .collect();
+    let listed: Vec<&String> = files.keys().filter(|name| !KEEPS_ITS_NAME.contains(&name.as_str())).collect();
     let precache = format!("{:#}\n", json!({ "version": version, "files": listed }));
     files.insert(PRECACHE.to_owned(), precache.into_bytes());
     Ok(Bundle { version, files })
@@ -87,10 +75,7 @@ pub fn app(mut generated: Files, mut statics: Files) -> Result<Bundle> {
 /// A site's origin serves these under the names they have here.
 pub fn site(frame: Files) -> Result<Files> {
     let names = vec![("VERSION".to_owned(), version(&Files::new(), &frame))];
-    frame
-        .into_iter()
-        .map(|(name, content)| Ok((name.clone(), fill(&name, content, &names)?)))
-        .collect()
+    frame.into_iter().map(|(name, content)| Ok((name.clone(), fill(&name, content, &names)?))).collect()
 }
 
 fn is_renamed(name: &str) -> bool {
@@ -112,23 +97,13 @@ fn hashed_name(name: &str, content: &[u8]) -> String {
 
 /// `style.css` → `STYLE_CSS`.
 fn placeholder(name: &str) -> String {
-    name.chars()
-        .map(|letter| {
-            if letter.is_ascii_alphanumeric() {
-                letter.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        })
-        .collect()
+    name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' }).collect()
 }
 
 fn version(done: &Files, unfilled: &Files) -> String {
     let mut hasher = blake3::Hasher::new();
     for (name, content) in done.iter().chain(unfilled) {
-        hasher
-            .update(name.as_bytes())
-            .update(blake3::hash(content).as_bytes());
+        hasher.update(name.as_bytes()).update(blake3::hash(content).as_bytes());
     }
     let mut text = hasher.finalize().to_hex().to_string();
     text.truncate(HASH_DIGITS);
@@ -146,10 +121,8 @@ fn fill(name: &str, content: Vec<u8>, names: &Names) -> Result<Vec<u8>> {
         let (before, from) = rest.split_at(start);
         filled.push_str(before);
         let key = from[2..].split("}}").next().unwrap_or_default();
-        let is_placeholder = !key.is_empty()
-            && key
-                .chars()
-                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+        let is_placeholder =
+            !key.is_empty() && key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
         if !is_placeholder || !from[2 + key.len()..].starts_with("}}") {
             filled.push_str("{{");
             rest = &from[2..];
@@ -157,10 +130,7 @@ fn fill(name: &str, content: Vec<u8>, names: &Names) -> Result<Vec<u8>> {
         }
         let Some((_, value)) = names.iter().find(|(known, _)| known == key) else {
             let known: Vec<_> = names.iter().map(|(known, _)| known.as_str()).collect();
-            bail!(
-                "{name}: nothing fills {{{{{key}}}}}; known here: {}",
-                known.join(", ")
-            );
+            bail!("{name}: nothing fills {{{{{key}}}}}; known here: {}", known.join(", "));
         };
         filled.push_str(value);
         rest = &from[2 + key.len() + 2..];
@@ -174,16 +144,11 @@ mod tests {
     use super::*;
 
     fn files(list: &[(&str, &str)]) -> Files {
-        list.iter()
-            .map(|(name, content)| ((*name).to_owned(), content.as_bytes().to_vec()))
-            .collect()
+        list.iter().map(|(name, content)| ((*name).to_owned(), content.as_bytes().to_vec())).collect()
     }
 
     fn generated() -> Files {
-        files(&[
-            (GENERATED_WASM, "\0asm"),
-            (GENERATED_JS, "fetch('app_bg.wasm')"),
-        ])
+        files(&[(GENERATED_WASM, "\0asm"), (GENERATED_JS, "fetch('app_bg.wasm')")])
     }
 
     fn text<'a>(bundle: &'a Bundle, prefix: &str, ending: &str) -> (&'a str, &'a str) {
@@ -198,10 +163,7 @@ mod tests {
     #[test]
     fn pages_name_the_files_that_are_there() {
         let statics = files(&[
-            (
-                "index.html",
-                "<link href={{STYLE}}><script src={{BOOT_JS}}></script>",
-            ),
+            ("index.html", "<link href={{STYLE}}><script src={{BOOT_JS}}></script>"),
             ("boot.js", "import('./{{APP_JS}}')"),
             ("style.css", "a{}"),
             ("sw.js", "const version = '{{VERSION}}'; `${{a: 1}}`"),
@@ -215,28 +177,16 @@ mod tests {
         let (_, worker) = text(&bundle, "sw", ".js");
         assert_eq!(loader, format!("fetch('{wasm}')"));
         assert_eq!(boot_text, format!("import('./{app}')"));
-        assert_eq!(
-            page,
-            format!("<link href={style}><script src={boot}></script>")
-        );
-        assert_eq!(
-            worker,
-            format!("const version = '{}'; `${{{{a: 1}}}}`", bundle.version)
-        );
+        assert_eq!(page, format!("<link href={style}><script src={boot}></script>"));
+        assert_eq!(worker, format!("const version = '{}'; `${{{{a: 1}}}}`", bundle.version));
     }
 
     #[test]
     fn the_precache_lists_everything_but_the_worker_and_itself() {
-        let bundle =
-            app(generated(), files(&[("index.html", "x"), ("sw.js", "y")])).expect("a bundle");
+        let bundle = app(generated(), files(&[("index.html", "x"), ("sw.js", "y")])).expect("a bundle");
         let (_, list) = text(&bundle, "precache", ".json");
         let list: serde_json::Value = serde_json::from_str(list).expect("JSON");
-        let listed: Vec<_> = list["files"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .filter_map(|it| it.as_str())
-            .collect();
+        let listed: Vec<_> = list["files"].as_array().expect("a list").iter().filter_map(|it| it.as_str()).collect();
         assert_eq!(list["version"], bundle.version.as_str());
         assert_eq!(listed.len(), bundle.files.len() - 2, "{listed:?}");
         assert!(listed.iter().all(|name| bundle.files.contains_key(*name)));
@@ -245,39 +195,17 @@ mod tests {
 
     #[test]
     fn any_change_gives_another_version_and_name() {
-        let one = app(
-            generated(),
-            files(&[("index.html", "x"), ("style.css", "a")]),
-        )
-        .expect("a bundle");
-        let page = app(
-            generated(),
-            files(&[("index.html", "y"), ("style.css", "a")]),
-        )
-        .expect("a bundle");
-        let style = app(
-            generated(),
-            files(&[("index.html", "x"), ("style.css", "b")]),
-        )
-        .expect("a bundle");
+        let one = app(generated(), files(&[("index.html", "x"), ("style.css", "a")])).expect("a bundle");
+        let page = app(generated(), files(&[("index.html", "y"), ("style.css", "a")])).expect("a bundle");
+        let style = app(generated(), files(&[("index.html", "x"), ("style.css", "b")])).expect("a bundle");
         assert_ne!(one.version, page.version);
         assert_ne!(one.version, style.version);
-        assert_ne!(
-            text(&one, "style-", ".css").0,
-            text(&style, "style-", ".css").0
-        );
+        assert_ne!(text(&one, "style-", ".css").0, text(&style, "style-", ".css").0);
     }
 
     #[test]
     fn a_placeholder_nobody_fills_is_an_error() {
-        let error = app(generated(), files(&[("index.html", "{{STILE}}")]))
-            .err()
-            .expect("an error");
-        assert!(
-            error
-                .to_string()
-                .contains("index.html: nothing fills {{STILE}}"),
-            "{error}"
-        );
+        let error = app(generated(), files(&[("index.html", "{{STILE}}")])).err().expect("an error");
+        assert!(error.to_string().contains("index.html: nothing fills {{STILE}}"), "{error}");
     }
 }

@@ -25,13 +25,7 @@ pub fn all(workspace: &Workspace) -> Result<()> {
 
 /// `meganet` and `meganet-bootstrap`, in the profile that tests use too.
 pub fn native(workspace: &Workspace) -> Result<()> {
-    run(workspace.cargo().args([
-        "build",
-        "-p",
-        "meganet-native-peer",
-        "-p",
-        "meganet-bootstrap",
-    ]))
+    run(workspace.cargo().args(["build", "-p", "meganet-native-peer", "-p", "meganet-bootstrap"]))
 }
 
 /// The app as static files in `dist/app`, a site's frame in `dist/site`. Does nothing when no input changed.
@@ -57,10 +51,7 @@ pub fn web(workspace: &Workspace) -> Result<()> {
     // The stamp is absent while dist/ changes: a build killed half-way is done again.
     remove_if_there(&stamp)?;
     replace_folder(&dist.join("app"), &app_files)?;
-    replace_folder(
-        &dist.join("site"),
-        &compress::add_compressed(site, &Files::new())?,
-    )?;
+    replace_folder(&dist.join("site"), &compress::add_compressed(site, &Files::new())?)?;
     fs::write(dist.join("sizes.json"), sizes)?;
     fs::write(&stamp, fingerprint)?;
     Ok(())
@@ -68,51 +59,30 @@ pub fn web(workspace: &Workspace) -> Result<()> {
 
 /// Prints what the tab has to load, and returns it as JSON.
 fn sizes(version: &str, files: &Files) -> Result<String> {
-    let wasm = files
-        .keys()
-        .find(|name| name.ends_with(".wasm"))
-        .context("the bundle has no wasm file")?;
+    let wasm = files.keys().find(|name| name.ends_with(".wasm")).context("the bundle has no wasm file")?;
     let size = |suffix: &str| files.get(&format!("{wasm}{suffix}")).map_or(0, Vec::len);
     let (raw, gzip, brotli) = (size(""), size(".gz"), size(".br"));
     let kib = |bytes: usize| bytes as f64 / 1024.0;
-    say(&format!(
-        "{wasm}: {:.0} KiB raw, {:.0} KiB gzip, {:.0} KiB brotli",
-        kib(raw),
-        kib(gzip),
-        kib(brotli)
-    ));
-    let wasm =
-        json!({ "file": wasm, "raw_bytes": raw, "gzip_bytes": gzip, "brotli_bytes": brotli });
-    Ok(format!(
-        "{:#}\n",
-        json!({ "version": version, "wasm": wasm })
-    ))
+    say(&format!("{wasm}: {:.0} KiB raw, {:.0} KiB gzip, {:.0} KiB brotli", kib(raw), kib(gzip), kib(brotli)));
+    let wasm = json!({ "file": wasm, "raw_bytes": raw, "gzip_bytes": gzip, "brotli_bytes": brotli });
+    Ok(format!("{:#}\n", json!({ "version": version, "wasm": wasm })))
 }
 
 /// Changes whenever an input or the code of this module does. Cargo.lock's wasm-bindgen needs no place here: another
 /// version of it changes the compiled module.
 fn fingerprint(compiled: &[u8], folders: &[&Files]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for code in [
-        include_str!("mod.rs"),
-        include_str!("bundle.rs"),
-        include_str!("compress.rs"),
-        include_str!("wasm.rs"),
-    ] {
-        hasher
-            .update(&(code.len() as u64).to_le_bytes())
-            .update(code.as_bytes());
+    for code in
+        [include_str!("mod.rs"), include_str!("bundle.rs"), include_str!("compress.rs"), include_str!("wasm.rs")]
+    {
+        hasher.update(&(code.len() as u64).to_le_bytes()).update(code.as_bytes());
     }
     hasher.update(compiled);
     for files in folders {
         hasher.update(b"folder");
         for (name, content) in *files {
-            hasher
-                .update(&(name.len() as u64).to_le_bytes())
-                .update(name.as_bytes());
-            hasher
-                .update(&(content.len() as u64).to_le_bytes())
-                .update(content);
+            hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            hasher.update(&(content.len() as u64).to_le_bytes()).update(content);
         }
     }
     hasher.finalize().to_string()
@@ -126,20 +96,16 @@ fn read_folder(folder: &Path) -> Result<Files> {
         if !folder.is_dir() {
             continue;
         }
-        for entry in
-            fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?
-        {
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
             let entry = entry?;
             let name = entry.file_name();
-            let name = name
-                .to_str()
-                .with_context(|| format!("not a UTF-8 file name: {}", entry.path().display()))?;
+            let name = name.to_str().with_context(|| format!("not a UTF-8 file name: {}", entry.path().display()))?;
             let name = format!("{prefix}{name}");
             if entry.file_type()?.is_dir() {
                 open.push((entry.path(), format!("{name}/")));
             } else {
-                let content = fs::read(entry.path())
-                    .with_context(|| format!("cannot read {}", entry.path().display()))?;
+                let content =
+                    fs::read(entry.path()).with_context(|| format!("cannot read {}", entry.path().display()))?;
                 files.insert(name, content);
             }
         }
@@ -170,8 +136,7 @@ fn replace_folder(folder: &Path, files: &Files) -> Result<()> {
 
 fn remove_folder_if_there(folder: &Path) -> Result<()> {
     if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     Ok(())
 }
@@ -188,9 +153,7 @@ mod tests {
     use super::*;
 
     fn files(list: &[(&str, &str)]) -> Files {
-        list.iter()
-            .map(|(name, content)| ((*name).to_owned(), content.as_bytes().to_vec()))
-            .collect()
+        list.iter().map(|(name, content)| ((*name).to_owned(), content.as_bytes().to_vec())).collect()
     }
 
     #[test]

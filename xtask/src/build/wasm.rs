@@ -20,23 +20,11 @@ pub const GENERATED_JS: &str = "app.js";
 /// Compiles the app and returns the module as the linker wrote it.
 pub fn compile(workspace: &Workspace) -> Result<Vec<u8>> {
     let mut build = workspace.cargo();
-    build.args([
-        "build",
-        "-p",
-        "meganet-app",
-        "--target",
-        WASM_TARGET,
-        "--profile",
-        PROFILE,
-    ]);
+    build.args(["build", "-p", "meganet-app", "--target", WASM_TARGET, "--profile", PROFILE]);
     // RUSTFLAGS would replace the flags that .cargo/config.toml sets for this target.
     build.env_remove("RUSTFLAGS");
     run(&mut build)?;
-    let path = workspace
-        .target
-        .join(WASM_TARGET)
-        .join(PROFILE)
-        .join("meganet-app.wasm");
+    let path = workspace.target.join(WASM_TARGET).join(PROFILE).join("meganet-app.wasm");
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -58,10 +46,7 @@ pub fn bind(compiled: Vec<u8>) -> Result<Files> {
     files.insert(GENERATED_JS.to_owned(), output.js().as_bytes().to_vec());
     for (folder, sources) in output.snippets() {
         for (index, source) in sources.iter().enumerate() {
-            files.insert(
-                format!("snippets/{folder}/inline{index}.js"),
-                source.as_bytes().to_vec(),
-            );
+            files.insert(format!("snippets/{folder}/inline{index}.js"), source.as_bytes().to_vec());
         }
     }
     for (path, source) in output.local_modules() {
