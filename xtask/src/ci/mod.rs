@@ -1,10 +1,174 @@
-//! `ci`.
-use crate::workspace::Workspace;
-use anyhow::Result;
-#[derive(Clone, Copy, clap::ValueEnum)]
+//! `ci` and `test`: the checks a change passes before it lands, each by its own name, with the time each took.
+
+mod deny;
+mod suites;
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::command::{run as run_command, say};
+use crate::setup::WASM_TARGET;
+use crate::workspace::{BROWSER_CRATES, Workspace};
+use crate::{build, tidy};
+
+/// One check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Step {
+    /// rustfmt changes nothing
     Fmt,
+    /// The repository's own rules: see xtask/src/tidy
+    Tidy,
+    /// Lints of everything native, tests included
+    Clippy,
+    /// Lints of everything that runs in a tab, for wasm32
+    ClippyWasm,
+    /// The documentation builds without a warning
+    Doc,
+    /// Licences, duplicates, sources and known vulnerabilities of the dependencies
+    Deny,
+    /// The native programs and the web bundle
+    Build,
+    /// Unit and integration tests
+    Test,
+    /// Real browsers against real processes
+    E2e,
 }
-pub fn run(_w: &Workspace, _o: &[Step]) -> Result<()> {
-    anyhow::bail!("not yet")
+
+/// What is linted for the tab.
+const WASM_CRATES: [&str; 5] = ["meganet-core", "meganet-transport", "meganet-node", "meganet-web-node", "meganet-app"];
+
+/// What the steps leave for the end of the output.
+#[derive(Default)]
+struct Report {
+    times: Vec<(Step, Duration)>,
+    /// Things a green run must not hide.
+    warnings: Vec<String>,
+    /// The test runner's closing lines, as it wrote them.
+    test_results: Vec<String>,
+}
+
+/// Runs `steps`, or all of them when none is named, and stops at the first that fails.
+pub fn run(workspace: &Workspace, steps: &[Step]) -> Result<()> {
+    let steps = if steps.is_empty() { Step::value_variants() } else { steps };
+    let mut report = Report::default();
+    for step in steps {
+        say(&format!("── {} ──", name(*step)));
+        let start = Instant::now();
+        let result = step.run(workspace, &mut report);
+        report.times.push((*step, start.elapsed()));
+        if result.is_err() {
+            eprintln!("{}", report.text());
+        }
+        result.with_context(|| format!("step {0} failed; alone: cargo xtask ci {0}", name(*step)))?;
+    }
+    println!("{}", report.text());
+    Ok(())
+}
+
+impl Step {
+    fn run(self, workspace: &Workspace, report: &mut Report) -> Result<()> {
+        match self {
+            Self::Fmt => run_command(workspace.cargo().args(["fmt", "--all", "--check"])),
+            Self::Tidy => tidy::run(workspace),
+            Self::Clippy => {
+                let mut clippy = workspace.cargo();
+                clippy.arg("clippy").args(native()).args(["--all-targets", "--", "-D", "warnings"]);
+                run_command(&mut clippy)
+            }
+            Self::ClippyWasm => {
+                let mut clippy = workspace.cargo();
+                clippy.args(["clippy", "--target", WASM_TARGET]).env_remove("RUSTFLAGS");
+                clippy.args(WASM_CRATES.iter().flat_map(|name| ["-p", name]));
+                run_command(clippy.args(["--", "-D", "warnings"]))
+            }
+            Self::Doc => {
+                let mut doc = workspace.cargo();
+                doc.args(["doc", "--no-deps"]).args(native()).env("RUSTDOCFLAGS", "-D warnings");
+                run_command(&mut doc)?;
+                let mut doc = workspace.cargo();
+                doc.args(["doc", "--no-deps", "--target", WASM_TARGET]).env("RUSTDOCFLAGS", "-D warnings");
+                doc.args(BROWSER_CRATES.iter().flat_map(|name| ["-p", name])).env_remove("RUSTFLAGS");
+                run_command(&mut doc)
+            }
+            Self::Deny => {
+                report.warnings.extend(deny::check(workspace)?);
+                Ok(())
+            }
+            Self::Build => build::all(workspace),
+            Self::Test => {
+                let mut test = workspace.cargo();
+                test.arg("test").args(native()).args(["--exclude", "meganet-e2e"]);
+                suites::run(&mut test, &mut report.test_results)
+            }
+            Self::E2e => {
+                let mut test = workspace.cargo();
+                test.args(["test", "-p", "meganet-e2e"]);
+                suites::run(&mut test, &mut report.test_results)
+            }
+        }
+    }
+}
+
+/// Selects everything that is not for the browser alone.
+fn native() -> impl Iterator<Item = &'static str> {
+    std::iter::once("--workspace").chain(BROWSER_CRATES.iter().flat_map(|name| ["--exclude", name]))
+}
+
+fn name(step: Step) -> String {
+    step.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let mut text = String::from("\n");
+        let mut total = Duration::ZERO;
+        for (step, time) in &self.times {
+            total += *time;
+            line(&mut text, &name(*step), *time);
+        }
+        line(&mut text, "total", total);
+        for warning in &self.warnings {
+            text.push_str(&format!("\nWARNING: {warning}\n"));
+        }
+        if !self.test_results.is_empty() {
+            text.push_str("\nWhat cargo test said:\n");
+        }
+        for result in &self.test_results {
+            text.push_str(result);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn line(text: &mut String, name: &str, time: Duration) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{name:12} {:>7.1} s", time.as_secs_f64());
+}
+
+/// Whether people are watching: colours are kept then.
+fn has_terminal() -> bool {
+    io::IsTerminal::is_terminal(&io::stdout())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_ends_with_the_test_runners_own_lines() {
+        let report = Report {
+            times: vec![(Step::Fmt, Duration::from_millis(1_240)), (Step::ClippyWasm, Duration::from_secs(60))],
+            warnings: vec!["advisories NOT CHECKED".to_owned()],
+            test_results: vec!["test result: ok. 3 passed".to_owned()],
+        };
+        let text = report.text();
+        assert!(text.contains("fmt              1.2 s\nclippy-wasm     60.0 s\ntotal           61.2 s\n"), "{text}");
+        assert!(text.contains("WARNING: advisories NOT CHECKED"), "{text}");
+        assert!(text.ends_with("test result: ok. 3 passed\n"), "{text}");
+    }
 }

@@ -1,1 +1,6 @@
 //! tidy
+use crate::workspace::Workspace;
+use anyhow::Result;
+pub fn run(_w: &Workspace) -> Result<()> {
+    Ok(())
+}
