@@ -1,1 +1,31 @@
-//! meganet-e2e.
+//! The harness of the end-to-end tests and benches: real processes, a real Chromium, nothing simulated.
+//!
+//! | module | gives |
+//! |---|---|
+//! | [`scenario`] | one test's frame: directories, time limit, logs and screenshots when it fails |
+//! | [`process`] | child processes that end with the test, whatever happens to it |
+//! | [`swarm`] | a bootstrap and native peers, the `meganet` command line |
+//! | [`browser`] | Chromium under chromedriver |
+//! | [`app`] | the app in a tab, by its test ids and `window.meganet` |
+//! | [`site_frame`] | what is shown inside the site's own frame |
+//! | [`folder`] | folders as maps from path to bytes, hashes, made-up content |
+//! | [`wait`] | waiting for a condition, never for a time |
+//! | [`http`] | a small HTTP client, for chromedriver and for looking at what the bootstrap serves |
+//! | [`static_server`] | a stand-in for the bootstrap that serves the app with one answer spoiled |
+//! | [`raw_channel`] | the yardstick: a bare `RTCDataChannel` between two tabs |
+//! | [`liar`] | a peer that lies |
+//! | [`places`] | where binaries, the built app and results are |
+
+pub mod app;
+pub mod browser;
+pub mod folder;
+pub mod http;
+pub mod liar;
+pub mod places;
+pub mod process;
+pub mod raw_channel;
+pub mod scenario;
+pub mod site_frame;
+pub mod static_server;
+pub mod swarm;
+pub mod wait;

@@ -1,0 +1,216 @@
+//! Chromium under chromedriver: one browser process tree a fixture, with a profile of its own or a given one.
+
+use crate::{
+    http::DriverClient,
+    process::Process,
+    wait::{Look, until},
+};
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use thirtyfour::{
+    By, ChromiumLikeCapabilities, DesiredCapabilities, LoggingPrefsLogLevel, WebDriver, WebElement, WindowHandle,
+};
+
+/// Where Debian's `chromium` package puts the browser. `MEGANET_CHROMIUM` names another.
+const CHROMIUM: &str = "/usr/bin/chromium";
+/// Bounds one script in a page; longer than [`crate::wait::PATIENCE`], so that waits report first.
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What the browsers of all tests are started with. No traffic leaves the machine.
+const ARGUMENTS: &[&str] = &[
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--allow-loopback-in-peer-connection",
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+    "--autoplay-policy=no-user-gesture-required",
+];
+
+/// How one browser differs from the usual.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// A profile directory that outlives this browser. `None`: a fresh one.
+    pub profile: Option<PathBuf>,
+    /// The user has blocked all cookies and site data: IndexedDB, caches and service workers are denied.
+    pub block_site_data: bool,
+    /// More command-line arguments.
+    pub arguments: Vec<String>,
+}
+
+/// A running browser. Quits when dropped.
+pub struct Browser {
+    // Declared first: the session ends while chromedriver still runs.
+    driver: WebDriver,
+    _chromedriver: Process,
+}
+
+impl Browser {
+    /// Starts chromedriver on a free port and a browser under it, with logs and, if fresh, the profile in `dir`.
+    pub async fn start(dir: &Path, name: &str, options: Options) -> Result<Self> {
+        let mut chromedriver = Process::start(&format!("{name}-driver"), dir, Path::new("chromedriver"), ["--port=0"])?;
+        let port: u16 = chromedriver
+            .line("its port", |line| {
+                line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok()
+            })
+            .await
+            .context("chromedriver (Debian: chromium-driver) does not start")?;
+        let profile = options.profile.unwrap_or_else(|| dir.join(format!("{name}-profile")));
+        let mut capabilities = DesiredCapabilities::chrome();
+        capabilities.set_binary(&wrapper(dir)?)?;
+        for argument in ARGUMENTS {
+            capabilities.add_arg(argument)?;
+        }
+        capabilities.add_arg(&format!("--user-data-dir={}", profile.display()))?;
+        capabilities.add_arg("--window-size=1280,800")?;
+        for argument in &options.arguments {
+            capabilities.add_arg(argument)?;
+        }
+        if options.block_site_data {
+            let blocked = json!({ "profile.default_content_setting_values.cookies": 2 });
+            capabilities.add_experimental_option("prefs", blocked)?;
+        }
+        capabilities.set_browser_log_level(LoggingPrefsLogLevel::All)?;
+        let driver = WebDriver::builder(format!("http://127.0.0.1:{port}"), capabilities)
+            .client(DriverClient)
+            .connect()
+            .await
+            .context("no browser session: is Chromium (Debian: chromium) installed?")?;
+        driver.set_script_timeout(SCRIPT_TIMEOUT).await?;
+        Ok(Self { driver, _chromedriver: chromedriver })
+    }
+
+    /// Quits the browser as a user does, so that its profile is whole and can be opened again.
+    pub async fn quit(self) -> Result<()> {
+        Ok(self.driver.quit().await?)
+    }
+
+    /// Loads a page in the current tab.
+    pub async fn goto(&self, url: &str) -> Result<()> {
+        self.driver.goto(url).await.with_context(|| format!("cannot load {url}"))
+    }
+
+    pub async fn reload(&self) -> Result<()> {
+        Ok(self.driver.refresh().await?)
+    }
+
+    /// Runs a function body in the current frame, waits for its promise if it returns one, and decodes the result.
+    pub async fn run<T: DeserializeOwned>(&self, body: &str, arguments: &[Value]) -> Result<T> {
+        let script = format!("return (async (...given) => {{ {body} }})(...arguments);");
+        let value = self.driver.execute(script, arguments.to_vec()).await?;
+        value.convert().with_context(|| format!("a script gave {}", value.json()))
+    }
+
+    /// The element with this `data-testid` in the current frame, if there is one.
+    pub async fn maybe(&self, test_id: &str) -> Result<Option<WebElement>> {
+        Ok(self.driver.find_all(by_test_id(test_id)).await?.into_iter().next())
+    }
+
+    /// Waits for the element with this `data-testid`.
+    pub async fn element(&self, test_id: &str) -> Result<WebElement> {
+        until(&format!("the element {test_id}"), async || {
+            Ok(match self.maybe(test_id).await? {
+                Some(element) => Look::Yes(element),
+                None => Look::NotYet("no such element".to_owned()),
+            })
+        })
+        .await
+    }
+
+    /// Its visible text, or nothing when it is not there.
+    pub async fn text(&self, test_id: &str) -> Result<Option<String>> {
+        Ok(match self.maybe(test_id).await? {
+            Some(element) => Some(element.text().await?),
+            None => None,
+        })
+    }
+
+    /// An attribute of the element with this `data-testid`, or nothing when either is not there.
+    pub async fn attribute(&self, test_id: &str, attribute: &str) -> Result<Option<String>> {
+        Ok(match self.maybe(test_id).await? {
+            Some(element) => element.attr(attribute).await?,
+            None => None,
+        })
+    }
+
+    pub async fn click(&self, test_id: &str) -> Result<()> {
+        let element = self.element(test_id).await?;
+        element.click().await.with_context(|| format!("cannot click {test_id}"))
+    }
+
+    /// Runs `inside` in the frame with this `data-testid`, and comes back to the page.
+    pub async fn in_frame<T>(&self, test_id: &str, inside: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
+        self.element(test_id).await?.enter_frame().await?;
+        let result = inside().await;
+        self.driver.enter_default_frame().await?;
+        result
+    }
+
+    /// One command of the Chrome DevTools protocol, to the current tab.
+    pub async fn devtools(&self, method: &str, parameters: Value) -> Result<Value> {
+        self.driver.cdp().send_raw(method, parameters).await.with_context(|| format!("DevTools refused {method}"))
+    }
+
+    /// What the page looks like, PNG.
+    pub async fn screenshot(&self, path: &Path) -> Result<()> {
+        std::fs::write(path, self.driver.screenshot_as_png().await?)?;
+        Ok(())
+    }
+
+    /// What pages wrote to the console since the last call.
+    pub async fn console(&self) -> Result<Vec<String>> {
+        let entries = self.driver.browser_log().await?;
+        Ok(entries.into_iter().map(|entry| format!("{:?} {}", entry.level, entry.message)).collect())
+    }
+
+    /// The current tab.
+    pub async fn tab(&self) -> Result<WindowHandle> {
+        Ok(self.driver.window().await?)
+    }
+
+    /// Opens another visible tab (in a window of its own, so that neither is in the background) and goes there.
+    pub async fn new_tab(&self) -> Result<WindowHandle> {
+        let tab = self.driver.new_window().await?;
+        self.switch_to(&tab).await?;
+        Ok(tab)
+    }
+
+    pub async fn switch_to(&self, tab: &WindowHandle) -> Result<()> {
+        Ok(self.driver.switch_to_window(tab.clone()).await?)
+    }
+
+    pub async fn close_tab(&self) -> Result<()> {
+        Ok(self.driver.close_window().await?)
+    }
+
+    /// WebDriver itself, for what has no shorthand here.
+    pub fn driver(&self) -> &WebDriver {
+        &self.driver
+    }
+}
+
+fn by_test_id(test_id: &str) -> By {
+    By::Css(format!("[data-testid='{test_id}']"))
+}
+
+/// A script that starts Chromium so that it ends with chromedriver, also when that is killed.
+fn wrapper(dir: &Path) -> Result<String> {
+    let chromium = std::env::var("MEGANET_CHROMIUM").unwrap_or_else(|_| CHROMIUM.to_owned());
+    let path = dir.join("chromium");
+    if !path.exists() {
+        std::fs::write(&path, format!("#!/bin/sh\nexec setpriv --pdeathsig KILL -- \"{chromium}\" \"$@\"\n"))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    }
+    path.to_str().map(str::to_owned).context("a temporary directory with a name that is not UTF-8")
+}

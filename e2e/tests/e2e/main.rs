@@ -1,0 +1,14 @@
+//! End to end: real processes, real browsers. One binary (linking is the slow part), one module a scenario.
+
+mod bad_input;
+mod bootstrap_gone;
+mod harness;
+mod killed_while_publishing;
+mod liar;
+mod network_gone;
+mod not_found;
+mod pictures;
+mod read_samples;
+mod rust_book;
+mod same_profile;
+mod sharing;

@@ -1,0 +1,54 @@
+//! Two tabs in two profiles read one site, agree to share it, and are announced as providers.
+
+use anyhow::{Result, ensure};
+use meganet_core::address::Address;
+use meganet_e2e::{
+    app::App,
+    folder, scenario,
+    swarm::Commands,
+    wait::{Look, until},
+};
+
+#[test]
+fn two_tabs_that_agreed_are_announced_as_providers() {
+    scenario::run("sharing", async |scenario| {
+        let swarm = scenario.swarm().await?;
+        let author = swarm.peer("author").await?;
+        let folder = scenario.dir().join("site");
+        folder::write(&folder, &folder::made_up("Shared by two tabs", 1, 600_000))?;
+        let address = author.commands().publish(&folder).await?.address;
+        // A peer that has nothing to do with the site asks who provides it.
+        let bystander = swarm.peer("bystander").await?;
+
+        let mut identities = Vec::new();
+        let first = scenario.browser("first").await?;
+        let second = scenario.browser("second").await?;
+        for browser in [&first, &second] {
+            let app = App::open(browser, &swarm.link(&address, "")).await?;
+            app.until_shown().await?;
+            identities.push(app.status().await?.peer_id);
+        }
+        ensure!(identities[0] != identities[1], "two profiles have one identity");
+        let before = bystander.commands().providers(&address).await?;
+        ensure!(identities.iter().all(|tab| !before.contains(tab)), "announced without consent: {before:?}");
+
+        for browser in [&first, &second] {
+            browser.click("consent-share").await?;
+        }
+        until_provided_by(bystander.commands(), address, &identities).await?;
+        for browser in [&first, &second] {
+            let app = App::at(browser);
+            let seen = app.providers(address).await?;
+            ensure!(identities.iter().all(|tab| seen.contains(tab)), "a tab does not see both: {seen:?}");
+        }
+        Ok(())
+    });
+}
+
+async fn until_provided_by(asking: &Commands, address: Address, wanted: &[String]) -> Result<()> {
+    until("both tabs among the providers", async || {
+        let providers = asking.providers(&address).await?;
+        Ok(Look::holds(wanted.iter().all(|peer| providers.contains(peer)), format!("{providers:?}, not {wanted:?}")))
+    })
+    .await
+}
