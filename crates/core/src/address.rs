@@ -41,9 +41,7 @@ pub enum AddressError {
         found: char,
     },
     /// Made by a version of MegaNet that this one does not know.
-    #[error(
-        "this address has version {found}, which this MegaNet does not know: update it, or copy the address again"
-    )]
+    #[error("this address has version {found}, which this MegaNet does not know: update it, or copy the address again")]
     Version {
         /// The version byte.
         found: u8,
@@ -52,9 +50,7 @@ pub enum AddressError {
     #[error("this address has a typing error in it (its checksum does not fit): copy it again")]
     Checksum,
     /// Whole, but not the address of any key.
-    #[error(
-        "this address is not one of a usable key: no site can be behind it; ask whoever gave it to you"
-    )]
+    #[error("this address is not one of a usable key: no site can be behind it; ask whoever gave it to you")]
     Key,
 }
 
@@ -94,14 +90,9 @@ impl Address {
     /// Never: an address is made only of keys that blinding accepts.
     #[must_use]
     pub fn blinded(&self) -> BlindedKey {
-        let blinded = PublicKey::from_bytes(&self.0)
-            .ok()
-            .and_then(|key| blind_pubkey(&key, blinding_parameter(&self.0)).ok());
-        BlindedKey::of_point(
-            blinded
-                .expect("an address holds a checked point")
-                .to_bytes(),
-        )
+        let blinded =
+            PublicKey::from_bytes(&self.0).ok().and_then(|key| blind_pubkey(&key, blinding_parameter(&self.0)).ok());
+        BlindedKey::of_point(blinded.expect("an address holds a checked point").to_bytes())
     }
 
     /// The first and last six characters, for places where the whole does not fit.
@@ -136,15 +127,12 @@ impl FromStr for Address {
         if found != ADDRESS_CHARS {
             return Err(AddressError::Length { found });
         }
-        let foreign =
-            |(_, c): &(usize, char)| !(c.is_ascii_alphabetic() || ('2'..='7').contains(c));
+        let foreign = |(_, c): &(usize, char)| !(c.is_ascii_alphabetic() || ('2'..='7').contains(c));
         if let Some((position, found)) = text.chars().enumerate().find(foreign) {
             return Err(AddressError::Alphabet { position, found });
         }
         // 56 characters of the alphabet always decode to 35 bytes.
-        let bytes = BASE32_NOPAD_NOCASE
-            .decode(text.as_bytes())
-            .map_err(|_| AddressError::Length { found })?;
+        let bytes = BASE32_NOPAD_NOCASE.decode(text.as_bytes()).map_err(|_| AddressError::Length { found })?;
         let Some((public_key, [check0, check1, version])) = bytes.split_first_chunk::<32>() else {
             return Err(AddressError::Length { found });
         };
@@ -166,8 +154,6 @@ impl Serialize for Address {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }

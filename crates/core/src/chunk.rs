@@ -54,25 +54,19 @@ pub struct ChunkRef {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkError {
     /// Content must be 1..=262,128 bytes.
-    #[error(
-        "a chunk holds 1 to {CHUNK_CONTENT_MAX_BYTES} bytes, this is {found}; nothing was sealed"
-    )]
+    #[error("a chunk holds 1 to {CHUNK_CONTENT_MAX_BYTES} bytes, this is {found}; nothing was sealed")]
     ContentSize {
         /// Bytes given.
         found: usize,
     },
     /// Sealed bytes are of no size that sealing gives.
-    #[error(
-        "a chunk of this size ({found} bytes) cannot be right; it was dropped, ask another peer"
-    )]
+    #[error("a chunk of this size ({found} bytes) cannot be right; it was dropped, ask another peer")]
     SealedSize {
         /// Bytes given.
         found: usize,
     },
     /// The bytes are not the ones asked for.
-    #[error(
-        "the bytes are not the chunk that was asked for (its hash differs); they were dropped, ask another peer"
-    )]
+    #[error("the bytes are not the chunk that was asked for (its hash differs); they were dropped, ask another peer")]
     Hash,
     /// The right bytes, but the key or size in the manifest does not open them.
     #[error(
@@ -112,9 +106,7 @@ fn cipher(key: &ChunkKey) -> Result<(LessSafeKey, Nonce), ChunkError> {
 /// # Errors
 /// [`ChunkError::ContentSize`] unless there are 1..=262,128 bytes.
 pub fn seal(read: &ReadKey, content: &[u8]) -> Result<(ChunkRef, Vec<u8>), ChunkError> {
-    let size_error = ChunkError::ContentSize {
-        found: content.len(),
-    };
+    let size_error = ChunkError::ContentSize { found: content.len() };
     if content.is_empty() || content.len() > CHUNK_CONTENT_MAX_BYTES {
         return Err(size_error);
     }
@@ -126,17 +118,8 @@ pub fn seal(read: &ReadKey, content: &[u8]) -> Result<(ChunkRef, Vec<u8>), Chunk
     let plaintext_hash = blake3::hash(&bytes);
     let key = ChunkKey(*blake3::keyed_hash(&read.chunk_seal, plaintext_hash.as_bytes()).as_bytes());
     let (cipher, nonce) = cipher(&key)?;
-    cipher
-        .seal_in_place_append_tag(nonce, Aad::empty(), &mut bytes)
-        .map_err(|_| size_error)?;
-    Ok((
-        ChunkRef {
-            id: ChunkId::of(&bytes),
-            key,
-            size,
-        },
-        bytes,
-    ))
+    cipher.seal_in_place_append_tag(nonce, Aad::empty(), &mut bytes).map_err(|_| size_error)?;
+    Ok((ChunkRef { id: ChunkId::of(&bytes), key, size }, bytes))
 }
 
 /// Checks that sealed bytes are the ones that `id` names. Whoever stores or passes on a chunk asks this first.
@@ -145,15 +128,9 @@ pub fn seal(read: &ReadKey, content: &[u8]) -> Result<(ChunkRef, Vec<u8>), Chunk
 /// [`ChunkError::SealedSize`] or [`ChunkError::Hash`]; the bytes are then worthless and their sender lied.
 pub fn verify(id: &ChunkId, sealed: &[u8]) -> Result<(), ChunkError> {
     if !(CHUNK_PAD_MIN_BYTES + TAG_BYTES..=CHUNK_MAX_BYTES).contains(&sealed.len()) {
-        return Err(ChunkError::SealedSize {
-            found: sealed.len(),
-        });
+        return Err(ChunkError::SealedSize { found: sealed.len() });
     }
-    if ChunkId::of(sealed) == *id {
-        Ok(())
-    } else {
-        Err(ChunkError::Hash)
-    }
+    if ChunkId::of(sealed) == *id { Ok(()) } else { Err(ChunkError::Hash) }
 }
 
 /// Verifies and opens a chunk; gives its content.
@@ -180,9 +157,7 @@ fn open_verified(chunk: &ChunkRef, mut bytes: Vec<u8>) -> Result<Vec<u8>, ChunkE
         return Err(ChunkError::Padding);
     }
     let (cipher, nonce) = cipher(&chunk.key)?;
-    cipher
-        .open_in_place(nonce, Aad::empty(), &mut bytes)
-        .map_err(|_| ChunkError::Seal)?;
+    cipher.open_in_place(nonce, Aad::empty(), &mut bytes).map_err(|_| ChunkError::Seal)?;
     bytes.truncate(bytes.len() - TAG_BYTES);
     if bytes[size..].iter().any(|byte| *byte != 0) {
         return Err(ChunkError::Padding);

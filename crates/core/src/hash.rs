@@ -42,11 +42,7 @@ impl fmt::Display for ChunkId {
         let mut bytes = [0; 36];
         bytes[..4].copy_from_slice(&CID_PREFIX);
         bytes[4..].copy_from_slice(&self.0);
-        write!(
-            f,
-            "{CID_MULTIBASE}{}",
-            BASE32_NOPAD_NOCASE.encode(&bytes).to_ascii_lowercase()
-        )
+        write!(f, "{CID_MULTIBASE}{}", BASE32_NOPAD_NOCASE.encode(&bytes).to_ascii_lowercase())
     }
 }
 
@@ -70,9 +66,7 @@ impl FromStr for ChunkId {
         if encoded.len() != 58 {
             return Err(ChunkIdError);
         }
-        let bytes = BASE32_NOPAD_NOCASE
-            .decode(encoded.as_bytes())
-            .map_err(|_| ChunkIdError)?;
+        let bytes = BASE32_NOPAD_NOCASE.decode(encoded.as_bytes()).map_err(|_| ChunkIdError)?;
         let hash = bytes.strip_prefix(&CID_PREFIX).ok_or(ChunkIdError)?;
         Ok(Self(hash.try_into().map_err(|_| ChunkIdError)?))
     }
@@ -80,20 +74,14 @@ impl FromStr for ChunkId {
 
 impl Serialize for ChunkId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.collect_str(self)
-        } else {
-            self.0.serialize(serializer)
-        }
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
     }
 }
 
 impl<'de> Deserialize<'de> for ChunkId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?
-                .parse()
-                .map_err(serde::de::Error::custom)
+            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
         } else {
             <[u8; 32]>::deserialize(deserializer).map(Self)
         }

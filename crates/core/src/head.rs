@@ -15,8 +15,8 @@ use crate::chunk::{ChunkRef, TAG_BYTES};
 use crate::hash::HeadHash;
 use crate::keys::{BlindedKey, KeyError, ReadKey, SiteKey, derive};
 use crate::limits::{
-    CHUNK_CONTENT_MAX_BYTES, CLOCK_SKEW_MAX_MS, HEAD_MANIFEST_CHUNKS_MAX, HEAD_MAX_BYTES,
-    MANIFEST_MAX_BYTES, SEQUENCE_JUMP_MAX,
+    CHUNK_CONTENT_MAX_BYTES, CLOCK_SKEW_MAX_MS, HEAD_MANIFEST_CHUNKS_MAX, HEAD_MAX_BYTES, MANIFEST_MAX_BYTES,
+    SEQUENCE_JUMP_MAX,
 };
 use crate::proto;
 
@@ -56,30 +56,22 @@ pub enum HeadError {
     #[error("this head's signature is not the site's; it was dropped, ask another peer")]
     Signature,
     /// The read key does not open it.
-    #[error(
-        "this head does not open with the key at hand: the link may lack a private site's secret"
-    )]
+    #[error("this head does not open with the key at hand: the link may lack a private site's secret")]
     Sealed,
     /// What is sealed in it breaks a rule.
-    #[error(
-        "this head is signed, but its content breaks the rule “{rule}”; only the site's author can repair that"
-    )]
+    #[error("this head is signed, but its content breaks the rule “{rule}”; only the site's author can repair that")]
     Inner {
         /// The rule.
         rule: &'static str,
     },
     /// Dated ahead of the clock.
-    #[error(
-        "this head is dated {ahead_ms} ms ahead of this device's clock; check the clock, or wait"
-    )]
+    #[error("this head is dated {ahead_ms} ms ahead of this device's clock; check the clock, or wait")]
     Future {
         /// Milliseconds ahead of the reader's clock.
         ahead_ms: u64,
     },
     /// The requested sequence number is not above the current one.
-    #[error(
-        "the sequence number {requested} is not above the published {current}; nothing was signed"
-    )]
+    #[error("the sequence number {requested} is not above the published {current}; nothing was signed")]
     NotNewer {
         /// Highest sequence number so far.
         current: u64,
@@ -98,9 +90,7 @@ pub enum HeadError {
         requested: u64,
     },
     /// There is no higher sequence number.
-    #[error(
-        "the highest possible sequence number is published already; this key can publish no more: use a new one"
-    )]
+    #[error("the highest possible sequence number is published already; this key can publish no more: use a new one")]
     Exhausted,
 }
 
@@ -163,19 +153,11 @@ impl Head {
             return Err(HeadError::TooLarge { found: bytes.len() });
         }
         let bytes = Bytes::copy_from_slice(bytes);
-        let signed: proto::SignedHead =
-            proto::decode(bytes.clone()).map_err(|_| HeadError::Encoding)?;
-        let signature: [u8; 64] = signed
-            .signature
-            .as_ref()
-            .try_into()
-            .map_err(|_| HeadError::Encoding)?;
-        let body: proto::HeadBody =
-            proto::decode(signed.body.clone()).map_err(|_| HeadError::Encoding)?;
+        let signed: proto::SignedHead = proto::decode(bytes.clone()).map_err(|_| HeadError::Encoding)?;
+        let signature: [u8; 64] = signed.signature.as_ref().try_into().map_err(|_| HeadError::Encoding)?;
+        let body: proto::HeadBody = proto::decode(signed.body.clone()).map_err(|_| HeadError::Encoding)?;
         if body.version != VERSION {
-            return Err(HeadError::Version {
-                found: body.version,
-            });
+            return Err(HeadError::Version { found: body.version });
         }
         if expected.is_some_and(|expected| *expected.as_bytes() != *body.blinded_key) {
             return Err(HeadError::OtherSite);
@@ -187,32 +169,18 @@ impl Head {
             return Err(HeadError::Encoding);
         }
         let blinded_key = BlindedKey::from_bytes(&body.blinded_key).map_err(HeadError::Key)?;
-        let verifier = VerifyingKey::from_bytes(blinded_key.as_bytes())
-            .map_err(|_| HeadError::Key(KeyError::Point))?;
+        let verifier = VerifyingKey::from_bytes(blinded_key.as_bytes()).map_err(|_| HeadError::Key(KeyError::Point))?;
         verifier
-            .verify_strict(
-                &signed_text(&signed.body),
-                &Signature::from_bytes(&signature),
-            )
+            .verify_strict(&signed_text(&signed.body), &Signature::from_bytes(&signature))
             .map_err(|_| HeadError::Signature)?;
-        Ok(Self {
-            bytes,
-            blinded_key,
-            sequence: body.sequence,
-            sealed: body.sealed,
-        })
+        Ok(Self { bytes, blinded_key, sequence: body.sequence, sealed: body.sealed })
     }
 
     /// Seals and signs a head.
     ///
     /// # Errors
     /// [`HeadError::Inner`] if `inner` breaks a rule, [`HeadError::SequenceZero`] for sequence 0.
-    pub fn sign(
-        site: &SiteKey,
-        read: &ReadKey,
-        sequence: u64,
-        inner: &HeadInner,
-    ) -> Result<Self, HeadError> {
+    pub fn sign(site: &SiteKey, read: &ReadKey, sequence: u64, inner: &HeadInner) -> Result<Self, HeadError> {
         inner.check()?;
         if sequence == 0 {
             return Err(HeadError::SequenceZero);
@@ -232,12 +200,7 @@ impl Head {
         if bytes.len() > HEAD_MAX_BYTES {
             return Err(HeadError::TooLarge { found: bytes.len() });
         }
-        Ok(Self {
-            bytes,
-            blinded_key,
-            sequence,
-            sealed,
-        })
+        Ok(Self { bytes, blinded_key, sequence, sealed })
     }
 
     /// Opens the part that only readers see.
@@ -246,19 +209,14 @@ impl Head {
     /// [`HeadError::Sealed`] if the read key is not this site's, [`HeadError::Inner`] if the content breaks a rule.
     pub fn open(&self, read: &ReadKey) -> Result<HeadInner, HeadError> {
         let key = seal_key(read, self.sequence);
-        let (nonce, ciphertext) = self
-            .sealed
-            .split_first_chunk::<NONCE_BYTES>()
-            .ok_or(HeadError::Sealed)?;
+        let (nonce, ciphertext) = self.sealed.split_first_chunk::<NONCE_BYTES>().ok_or(HeadError::Sealed)?;
         let mut inner = ciphertext.to_vec();
         let aad = Aad::from(associated_data(&self.blinded_key, self.sequence));
         let opened = cipher(&key)?
             .open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut inner)
             .map_err(|_| HeadError::Sealed)?;
         if seal_nonce(&key, opened) != *nonce {
-            return Err(HeadError::Inner {
-                rule: "the nonce follows from the content",
-            });
+            return Err(HeadError::Inner { rule: "the nonce follows from the content" });
         }
         HeadInner::decode(opened)
     }
@@ -296,21 +254,13 @@ impl Head {
     /// Whether the two prove that the site's key signed two versions under one sequence number.
     #[must_use]
     pub fn equivocates(&self, other: &Self) -> bool {
-        self.blinded_key == other.blinded_key
-            && self.sequence == other.sequence
-            && self.bytes != other.bytes
+        self.blinded_key == other.blinded_key && self.sequence == other.sequence && self.bytes != other.bytes
     }
 }
 
 impl fmt::Debug for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Head({:?}, sequence {}, {} bytes)",
-            self.blinded_key,
-            self.sequence,
-            self.bytes.len()
-        )
+        write!(f, "Head({:?}, sequence {}, {} bytes)", self.blinded_key, self.sequence, self.bytes.len())
     }
 }
 
@@ -351,11 +301,7 @@ impl HeadInner {
     /// [`HeadError::Future`]. The verdict changes as the clock goes on: do not remember it.
     pub fn check_time(&self, now_ms: u64) -> Result<(), HeadError> {
         let ahead_ms = self.time_ms.saturating_sub(now_ms);
-        if ahead_ms > CLOCK_SKEW_MAX_MS {
-            Err(HeadError::Future { ahead_ms })
-        } else {
-            Ok(())
-        }
+        if ahead_ms > CLOCK_SKEW_MAX_MS { Err(HeadError::Future { ahead_ms }) } else { Ok(()) }
     }
 
     fn check(&self) -> Result<(), HeadError> {
@@ -386,28 +332,20 @@ impl HeadInner {
             total_size: self.total_size,
             manifest_size: self.manifest_size,
             manifest: self.manifest.iter().map(Into::into).collect(),
-            previous: self
-                .previous
-                .map_or_else(Vec::new, |hash| hash.as_bytes().to_vec()),
+            previous: self.previous.map_or_else(Vec::new, |hash| hash.as_bytes().to_vec()),
         };
         Zeroizing::new(message.encode_to_vec())
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, HeadError> {
         let broken = |rule| HeadError::Inner { rule };
-        let message: proto::HeadInner = proto::decode(Bytes::copy_from_slice(bytes))
-            .map_err(|_| broken("canonical encoding"))?;
-        let manifest: Option<Vec<ChunkRef>> = message
-            .manifest
-            .iter()
-            .map(proto::ChunkRefMessage::check)
-            .collect();
+        let message: proto::HeadInner =
+            proto::decode(Bytes::copy_from_slice(bytes)).map_err(|_| broken("canonical encoding"))?;
+        let manifest: Option<Vec<ChunkRef>> = message.manifest.iter().map(proto::ChunkRefMessage::check).collect();
         let previous = match message.previous.as_slice() {
             [] => None,
             hash => {
-                let hash = hash
-                    .try_into()
-                    .map_err(|_| broken("the previous head is named by 32 bytes"))?;
+                let hash = hash.try_into().map_err(|_| broken("the previous head is named by 32 bytes"))?;
                 Some(HeadHash::from_bytes(hash))
             }
         };
@@ -435,10 +373,7 @@ fn associated_data(blinded_key: &BlindedKey, sequence: u64) -> [u8; 40] {
 }
 
 fn seal_key(read: &ReadKey, sequence: u64) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(derive(
-        CONTEXT_SEAL_KEY,
-        &[read.head_seal.as_ref(), &sequence.to_be_bytes()],
-    ))
+    Zeroizing::new(derive(CONTEXT_SEAL_KEY, &[read.head_seal.as_ref(), &sequence.to_be_bytes()]))
 }
 
 /// The nonce follows from the content, so that two heads under one sequence never share key and nonce.
@@ -449,17 +384,10 @@ fn seal_nonce(key: &[u8; 32], inner: &[u8]) -> [u8; NONCE_BYTES] {
 }
 
 fn cipher(key: &[u8; 32]) -> Result<LessSafeKey, HeadError> {
-    UnboundKey::new(&CHACHA20_POLY1305, key)
-        .map(LessSafeKey::new)
-        .map_err(|_| HeadError::Sealed)
+    UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new).map_err(|_| HeadError::Sealed)
 }
 
-fn seal(
-    read: &ReadKey,
-    blinded_key: &BlindedKey,
-    sequence: u64,
-    inner: &[u8],
-) -> Result<Vec<u8>, HeadError> {
+fn seal(read: &ReadKey, blinded_key: &BlindedKey, sequence: u64, inner: &[u8]) -> Result<Vec<u8>, HeadError> {
     let key = seal_key(read, sequence);
     let nonce = seal_nonce(&key, inner);
     let mut sealed = Vec::with_capacity(NONCE_BYTES + inner.len() + TAG_BYTES);
@@ -467,11 +395,7 @@ fn seal(
     sealed.extend_from_slice(inner);
     let aad = Aad::from(associated_data(blinded_key, sequence));
     let tag = cipher(&key)?
-        .seal_in_place_separate_tag(
-            Nonce::assume_unique_for_key(nonce),
-            aad,
-            &mut sealed[NONCE_BYTES..],
-        )
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed[NONCE_BYTES..])
         .map_err(|_| HeadError::Sealed)?;
     sealed.extend_from_slice(tag.as_ref());
     Ok(sealed)

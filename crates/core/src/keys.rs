@@ -47,15 +47,9 @@ pub(crate) fn derive(context: &str, parts: &[&[u8]]) -> [u8; 32] {
 /// The point of `bytes`, if it is one and not of small order.
 pub(crate) fn check_point(bytes: &[u8; 32]) -> Result<VerifyingKey, KeyError> {
     // Decompression reduces the coordinate, so 19 points have a second encoding; two names for one key are refused.
-    let unreduced = bytes[0] >= 0xed
-        && bytes[1..31].iter().all(|byte| *byte == 0xff)
-        && bytes[31] | 0x80 == 0xff;
+    let unreduced = bytes[0] >= 0xed && bytes[1..31].iter().all(|byte| *byte == 0xff) && bytes[31] | 0x80 == 0xff;
     let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Point)?;
-    if unreduced || key.is_weak() {
-        Err(KeyError::Point)
-    } else {
-        Ok(key)
-    }
+    if unreduced || key.is_weak() { Err(KeyError::Point) } else { Ok(key) }
 }
 
 /// The blinding parameter of a site's public key.
@@ -75,10 +69,7 @@ impl SiteKey {
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
         let public_key = Keypair::from_bytes(&seed).verifying_key().to_bytes();
-        Self {
-            seed: Zeroizing::new(seed),
-            address: Address::of_own_key(public_key),
-        }
+        Self { seed: Zeroizing::new(seed), address: Address::of_own_key(public_key) }
     }
 
     /// The secret bytes, to be stored encrypted.
@@ -116,9 +107,7 @@ impl BlindedKey {
     /// # Errors
     /// If the bytes are not 32, or not a point of the curve, or one of small order.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
-        let bytes: [u8; 32] = bytes
-            .try_into()
-            .map_err(|_| KeyError::Length { found: bytes.len() })?;
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| KeyError::Length { found: bytes.len() })?;
         check_point(&bytes)?;
         Ok(Self(bytes))
     }

@@ -13,12 +13,7 @@ use crate::path::{self, PathError};
 
 const SCHEME: &str = "web+meganet:";
 /// Everything but RFC 3986's unreserved characters and the slash between segments.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// A place in a site.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,9 +37,7 @@ pub enum LinkError {
         found: usize,
     },
     /// A web page's address without a MegaNet address in it.
-    #[error(
-        "this is the address of a web page, not of a site: a link to a site has “/#/” and 56 characters after it"
-    )]
+    #[error("this is the address of a web page, not of a site: a link to a site has “/#/” and 56 characters after it")]
     WebPage,
     /// The address in it is wrong.
     #[error(transparent)]
@@ -87,18 +80,13 @@ impl FromStr for Link {
         };
         let rest = rest.split(['?', '#']).next().unwrap_or_default();
         let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
-        Ok(Self {
-            address: address.parse()?,
-            path: decode_path(path)?,
-        })
+        Ok(Self { address: address.parse()?, path: decode_path(path)? })
     }
 }
 
 /// Decodes and checks what follows the address.
 fn decode_path(encoded: &str) -> Result<String, LinkError> {
-    let decoded = percent_decode_str(encoded)
-        .decode_utf8()
-        .map_err(|_| LinkError::Encoding)?;
+    let decoded = percent_decode_str(encoded).decode_utf8().map_err(|_| LinkError::Encoding)?;
     let path: String = decoded.nfc().collect();
     // A directory is asked for with a slash at its end, which is no part of a name.
     let name = path.strip_suffix('/').unwrap_or(&path);

@@ -13,8 +13,8 @@ use crate::chunk::{self, ChunkError, ChunkRef};
 use crate::head::HeadInner;
 use crate::keys::ReadKey;
 use crate::limits::{
-    CHUNK_CONTENT_MAX_BYTES, MANIFEST_MAX_BYTES, MANIFEST_MAX_CHUNKS, MANIFEST_MAX_ENTRIES,
-    MEDIA_TYPE_MAX_BYTES, TITLE_MAX_BYTES,
+    CHUNK_CONTENT_MAX_BYTES, MANIFEST_MAX_BYTES, MANIFEST_MAX_CHUNKS, MANIFEST_MAX_ENTRIES, MEDIA_TYPE_MAX_BYTES,
+    TITLE_MAX_BYTES,
 };
 use crate::path::{self, PathError};
 use crate::{media, proto};
@@ -27,9 +27,7 @@ pub(crate) const INDEX_NAME: &str = "index.html";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// Over 1 MiB.
-    #[error(
-        "a manifest has at most {MANIFEST_MAX_BYTES} bytes, this has {found}; the site was not opened"
-    )]
+    #[error("a manifest has at most {MANIFEST_MAX_BYTES} bytes, this has {found}; the site was not opened")]
     TooLarge {
         /// Bytes given.
         found: usize,
@@ -117,9 +115,7 @@ pub enum ManifestError {
     #[error("the manifest's own chunks cannot be read: {0}")]
     Sealed(#[from] ChunkError),
     /// The head says something else than the manifest.
-    #[error(
-        "the head announces {announced} bytes of files, the manifest lists {found}; the site was not opened"
-    )]
+    #[error("the head announces {announced} bytes of files, the manifest lists {found}; the site was not opened")]
     OtherTotal {
         /// Bytes in the head.
         announced: u64,
@@ -191,19 +187,11 @@ impl Manifest {
         let message: proto::Manifest =
             proto::decode(Bytes::copy_from_slice(bytes)).map_err(|_| ManifestError::Encoding)?;
         if message.version != VERSION {
-            return Err(ManifestError::Version {
-                found: message.version,
-            });
+            return Err(ManifestError::Version { found: message.version });
         }
-        let chunk = |(index, chunk): (usize, &proto::ChunkRefMessage)| {
-            chunk.check().ok_or(ManifestError::Chunk { index })
-        };
-        let chunks = message
-            .chunks
-            .iter()
-            .enumerate()
-            .map(chunk)
-            .collect::<Result<Vec<_>, _>>()?;
+        let chunk =
+            |(index, chunk): (usize, &proto::ChunkRefMessage)| chunk.check().ok_or(ManifestError::Chunk { index });
+        let chunks = message.chunks.iter().enumerate().map(chunk).collect::<Result<Vec<_>, _>>()?;
         let entry = |entry: proto::Entry| Entry {
             path: entry.path,
             media_type: entry.media_type,
@@ -213,13 +201,7 @@ impl Manifest {
         };
         let entries = message.entries.into_iter().map(entry).collect();
         let index = (!message.index.is_empty()).then_some(message.index);
-        Self::build(
-            chunks,
-            entries,
-            index,
-            message.starter.checked_sub(1),
-            message.title,
-        )
+        Self::build(chunks, entries, index, message.starter.checked_sub(1), message.title)
     }
 
     /// Puts a manifest together from its parts and checks every rule. Entries must be in ascending order of path.
@@ -243,19 +225,8 @@ impl Manifest {
         check_names(&entries)?;
         check_extents(&chunks, &starts, &entries)?;
         check_title(&title)?;
-        let manifest = Self {
-            chunks,
-            entries,
-            index,
-            starter,
-            title,
-            starts,
-        };
-        if manifest
-            .index
-            .as_deref()
-            .is_some_and(|index| manifest.entry(index).is_none())
-        {
+        let manifest = Self { chunks, entries, index, starter, title, starts };
+        if manifest.index.as_deref().is_some_and(|index| manifest.entry(index).is_none()) {
             return Err(ManifestError::Index);
         }
         if starter.is_some_and(|starter| starter as usize >= manifest.chunks.len()) {
@@ -301,9 +272,7 @@ impl Manifest {
     /// The file with exactly this path.
     #[must_use]
     pub fn entry(&self, path: &str) -> Option<&Entry> {
-        let found = self
-            .entries
-            .binary_search_by(|entry| entry.path.as_str().cmp(path));
+        let found = self.entries.binary_search_by(|entry| entry.path.as_str().cmp(path));
         found.ok().map(|place| &self.entries[place])
     }
 
@@ -317,9 +286,7 @@ impl Manifest {
         }
         match path.strip_suffix('/') {
             Some(directory) => self.entry(&format!("{directory}/{INDEX_NAME}")),
-            None => self
-                .entry(path)
-                .or_else(|| self.entry(&format!("{path}/{INDEX_NAME}"))),
+            None => self.entry(path).or_else(|| self.entry(&format!("{path}/{INDEX_NAME}"))),
         }
     }
 
@@ -335,42 +302,25 @@ impl Manifest {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let file_start = self
-            .starts
-            .get(entry.first_chunk as usize)
-            .map(|start| start + u64::from(entry.offset));
+        let file_start = self.starts.get(entry.first_chunk as usize).map(|start| start + u64::from(entry.offset));
         let Some(file_start) = file_start else {
             return Err(outside);
         };
-        let (Some(mut at), Some(end)) = (
-            file_start.checked_add(range.start),
-            file_start.checked_add(range.end),
-        ) else {
+        let (Some(mut at), Some(end)) = (file_start.checked_add(range.start), file_start.checked_add(range.end)) else {
             return Err(outside);
         };
-        let first = self
-            .starts
-            .partition_point(|start| *start <= at)
-            .saturating_sub(1);
+        let first = self.starts.partition_point(|start| *start <= at).saturating_sub(1);
         let mut spans = Vec::new();
         for (place, window) in self.starts.windows(2).enumerate().skip(first) {
             if at >= end {
                 break;
             }
             let (chunk_start, chunk_end) = (window[0], window[1].min(end));
-            let span = (
-                u32::try_from(place),
-                u32::try_from(at - chunk_start),
-                u32::try_from(chunk_end - chunk_start),
-            );
+            let span = (u32::try_from(place), u32::try_from(at - chunk_start), u32::try_from(chunk_end - chunk_start));
             let (Ok(chunk), Ok(start), Ok(span_end)) = span else {
                 return Err(outside);
             };
-            spans.push(Span {
-                chunk,
-                start,
-                end: span_end,
-            });
+            spans.push(Span { chunk, start, end: span_end });
             at = chunk_end;
         }
         if at < end { Err(outside) } else { Ok(spans) }
@@ -401,11 +351,7 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError::Sealed`] if a chunk does not open, [`ManifestError::Encoding`] if count or size do not fit,
     /// otherwise as [`Manifest::parse`].
-    pub fn open_from<T: AsRef<[u8]>>(
-        refs: &[ChunkRef],
-        sealed: &[T],
-        size: u32,
-    ) -> Result<Self, ManifestError> {
+    pub fn open_from<T: AsRef<[u8]>>(refs: &[ChunkRef], sealed: &[T], size: u32) -> Result<Self, ManifestError> {
         let size = size as usize;
         if size > MANIFEST_MAX_BYTES {
             return Err(ManifestError::TooLarge { found: size });
@@ -417,11 +363,7 @@ impl Manifest {
         for (chunk, sealed) in refs.iter().zip(sealed) {
             bytes.extend_from_slice(&chunk::open(chunk, sealed.as_ref())?);
         }
-        if bytes.len() == size {
-            Self::parse(&bytes)
-        } else {
-            Err(ManifestError::Encoding)
-        }
+        if bytes.len() == size { Self::parse(&bytes) } else { Err(ManifestError::Encoding) }
     }
 
     /// As [`Manifest::open_from`], for the manifest of one head; also checks that both state the same total size, which
@@ -435,10 +377,7 @@ impl Manifest {
         if found == head.total_size {
             Ok(manifest)
         } else {
-            Err(ManifestError::OtherTotal {
-                announced: head.total_size,
-                found,
-            })
+            Err(ManifestError::OtherTotal { announced: head.total_size, found })
         }
     }
 }
@@ -455,8 +394,7 @@ fn count_items(bytes: &[u8]) -> Result<(), ManifestError> {
         if !matches!(wire_type, WireType::Varint | WireType::LengthDelimited) {
             return Err(ManifestError::Encoding);
         }
-        skip_field(wire_type, tag, &mut rest, DecodeContext::default())
-            .map_err(|_| ManifestError::Encoding)?;
+        skip_field(wire_type, tag, &mut rest, DecodeContext::default()).map_err(|_| ManifestError::Encoding)?;
         match tag {
             2 => chunks += 1,
             3 => entries += 1,
@@ -490,31 +428,22 @@ fn starts_of(chunks: &[ChunkRef]) -> Result<Vec<u64>, ManifestError> {
 fn check_names(entries: &[Entry]) -> Result<(), ManifestError> {
     for (index, entry) in entries.iter().enumerate() {
         path::check(&entry.path).map_err(|reason| ManifestError::Path { index, reason })?;
-        if entry.media_type.len() > MEDIA_TYPE_MAX_BYTES || !media::is_media_type(&entry.media_type)
-        {
+        if entry.media_type.len() > MEDIA_TYPE_MAX_BYTES || !media::is_media_type(&entry.media_type) {
             return Err(ManifestError::MediaType { index });
         }
     }
-    if let Some(place) = entries
-        .windows(2)
-        .position(|pair| pair[0].path >= pair[1].path)
-    {
+    if let Some(place) = entries.windows(2).position(|pair| pair[0].path >= pair[1].path) {
         return Err(ManifestError::Order { index: place + 1 });
     }
     check_collisions(entries.iter().map(|entry| entry.path.as_str()))
 }
 
 /// Refuses paths that are equal after folding, and files that are directories of other files after folding.
-pub(crate) fn check_collisions<'a>(
-    paths: impl Iterator<Item = &'a str> + Clone,
-) -> Result<(), ManifestError> {
+pub(crate) fn check_collisions<'a>(paths: impl Iterator<Item = &'a str> + Clone) -> Result<(), ManifestError> {
     let mut folded: Vec<(String, &str)> = paths.map(|path| (path::fold(path), path)).collect();
     folded.sort_unstable();
     if let Some(pair) = folded.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(ManifestError::SamePath {
-            first: pair[0].1.to_owned(),
-            second: pair[1].1.to_owned(),
-        });
+        return Err(ManifestError::SamePath { first: pair[0].1.to_owned(), second: pair[1].1.to_owned() });
     }
     let files: HashSet<&str> = folded.iter().map(|(key, _)| key.as_str()).collect();
     for (key, _) in &folded {
@@ -531,19 +460,13 @@ pub(crate) fn check_collisions<'a>(
 }
 
 /// Every file inside the table, every chunk inside a file, the total countable.
-fn check_extents(
-    chunks: &[ChunkRef],
-    starts: &[u64],
-    entries: &[Entry],
-) -> Result<(), ManifestError> {
+fn check_extents(chunks: &[ChunkRef], starts: &[u64], entries: &[Entry]) -> Result<(), ManifestError> {
     let table_end = starts.last().copied().unwrap_or(0);
     // Runs of chunks in use, as changes of a counter at their first chunk and after their last.
     let mut opened = vec![0_i32; chunks.len() + 1];
     let mut total = 0_u64;
     for (index, entry) in entries.iter().enumerate() {
-        total = total
-            .checked_add(entry.size)
-            .ok_or(ManifestError::TotalSize)?;
+        total = total.checked_add(entry.size).ok_or(ManifestError::TotalSize)?;
         let outside = ManifestError::Extent { index };
         if entry.size == 0 {
             if (entry.first_chunk, entry.offset) != (0, 0) {
@@ -556,9 +479,7 @@ fn check_extents(
             return Err(outside);
         };
         debug_assert!(chunk.size as usize <= CHUNK_CONTENT_MAX_BYTES);
-        let end = (starts[first] + u64::from(entry.offset))
-            .checked_add(entry.size)
-            .filter(|end| *end <= table_end);
+        let end = (starts[first] + u64::from(entry.offset)).checked_add(entry.size).filter(|end| *end <= table_end);
         let Some(end) = end else { return Err(outside) };
         let after_last = starts.partition_point(|start| *start < end);
         opened[first] += 1;
@@ -576,9 +497,5 @@ fn check_extents(
 
 pub(crate) fn check_title(title: &str) -> Result<(), ManifestError> {
     let unprintable = |c: char| c.is_control() || path::is_bidi_control(c);
-    if title.len() > TITLE_MAX_BYTES || title.contains(unprintable) {
-        Err(ManifestError::Title)
-    } else {
-        Ok(())
-    }
+    if title.len() > TITLE_MAX_BYTES || title.contains(unprintable) { Err(ManifestError::Title) } else { Ok(()) }
 }

@@ -59,10 +59,7 @@ pub fn media_type(path: &str) -> &'static str {
 /// Whether a text is `type/subtype` with at most a `; charset=…` behind it, all in tokens of RFC 9110.
 pub(crate) fn is_media_type(text: &str) -> bool {
     let is_token = |token: &str| {
-        !token.is_empty()
-            && token
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+        !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
     };
     let (essence, charset) = match text.split_once("; charset=") {
         Some((essence, charset)) => (essence, Some(charset)),

@@ -39,14 +39,10 @@ pub enum PathError {
     #[error("the path begins like a Windows drive")]
     Drive,
     /// `%2e`, `%2f`, `%5c` or `%00` in the decoded path.
-    #[error(
-        "the path has a percent-encoded dot, slash, backslash or NUL, which could be decoded twice"
-    )]
+    #[error("the path has a percent-encoded dot, slash, backslash or NUL, which could be decoded twice")]
     Encoded,
     /// Not in Unicode's composed form.
-    #[error(
-        "the path is not in Unicode normal form C, so it could be written in two ways: rename the file"
-    )]
+    #[error("the path is not in Unicode normal form C, so it could be written in two ways: rename the file")]
     Normalization,
 }
 
@@ -94,11 +90,7 @@ pub fn check(path: &str) -> Result<(), PathError> {
     {
         return Err(PathError::Drive);
     }
-    let encoded = |code: &[u8]| {
-        [b"%2e", b"%2f", b"%5c", b"%00"]
-            .iter()
-            .any(|bad| code.eq_ignore_ascii_case(*bad))
-    };
+    let encoded = |code: &[u8]| [b"%2e", b"%2f", b"%5c", b"%00"].iter().any(|bad| code.eq_ignore_ascii_case(*bad));
     if path.as_bytes().windows(3).any(encoded) {
         return Err(PathError::Encoded);
     }
@@ -116,8 +108,5 @@ pub fn fold(path: &str) -> String {
     }
     // Unicode §3.13, D145: decompose before folding, since folding does not commute with composition.
     let decomposed: String = path.nfd().collect();
-    UniCase::unicode(decomposed)
-        .to_folded_case()
-        .nfc()
-        .collect()
+    UniCase::unicode(decomposed).to_folded_case().nfc().collect()
 }

@@ -11,8 +11,8 @@ use tor_llcrypto::pk::ed25519::Keypair;
 
 use crate::keys::check_point;
 use crate::limits::{
-    CLOCK_SKEW_MAX_MS, PEER_LIST_ADDRESS_MAX_BYTES, PEER_LIST_MAX_ADDRESSES, PEER_LIST_MAX_BYTES,
-    PEER_LIST_MAX_PEERS, PEER_LIST_PEER_ID_MAX_BYTES,
+    CLOCK_SKEW_MAX_MS, PEER_LIST_ADDRESS_MAX_BYTES, PEER_LIST_MAX_ADDRESSES, PEER_LIST_MAX_BYTES, PEER_LIST_MAX_PEERS,
+    PEER_LIST_PEER_ID_MAX_BYTES,
 };
 use crate::proto;
 
@@ -43,9 +43,7 @@ pub struct PeerEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PeerListError {
     /// Over 16 KiB.
-    #[error(
-        "a peer list has at most {PEER_LIST_MAX_BYTES} bytes, this has {found}; it was dropped"
-    )]
+    #[error("a peer list has at most {PEER_LIST_MAX_BYTES} bytes, this has {found}; it was dropped")]
     TooLarge {
         /// Bytes given.
         found: usize,
@@ -66,9 +64,7 @@ pub enum PeerListError {
     #[error("this peer list's signature is wrong; it was dropped, try another bootstrap")]
     Signature,
     /// A peer or address breaks a bound.
-    #[error(
-        "peer {index} of the list has a wrong id or address, or is one too many; the list was dropped"
-    )]
+    #[error("peer {index} of the list has a wrong id or address, or is one too many; the list was dropped")]
     Peer {
         /// Place in the list.
         index: usize,
@@ -120,10 +116,7 @@ fn signed_text(body: &[u8]) -> Vec<u8> {
 /// If the list breaks a bound or is too large encoded.
 pub fn sign(seed: &[u8; 32], list: &PeerList) -> Result<Vec<u8>, PeerListError> {
     check(list)?;
-    let peer = |peer: &PeerEntry| proto::PeerEntry {
-        peer_id: peer.peer_id.clone(),
-        addresses: peer.addresses.clone(),
-    };
+    let peer = |peer: &PeerEntry| proto::PeerEntry { peer_id: peer.peer_id.clone(), addresses: peer.addresses.clone() };
     let body = proto::PeerListBody {
         version: VERSION,
         issued_ms: list.issued_ms,
@@ -134,17 +127,8 @@ pub fn sign(seed: &[u8; 32], list: &PeerList) -> Result<Vec<u8>, PeerListError> 
     let key = Keypair::from_bytes(seed);
     let signature = key.sign(&signed_text(&body)).to_bytes().to_vec();
     let public_key = key.verifying_key().to_bytes().to_vec();
-    let bytes = proto::SignedPeerList {
-        body,
-        public_key,
-        signature,
-    }
-    .encode_to_vec();
-    if bytes.len() > PEER_LIST_MAX_BYTES {
-        Err(PeerListError::TooLarge { found: bytes.len() })
-    } else {
-        Ok(bytes)
-    }
+    let bytes = proto::SignedPeerList { body, public_key, signature }.encode_to_vec();
+    if bytes.len() > PEER_LIST_MAX_BYTES { Err(PeerListError::TooLarge { found: bytes.len() }) } else { Ok(bytes) }
 }
 
 /// Reads a list that is valid now, and the public key that signed it. `now_ms` is the wall clock.
@@ -157,47 +141,25 @@ pub fn parse(bytes: &[u8], now_ms: u64) -> Result<(PeerList, [u8; 32]), PeerList
     }
     let signed: proto::SignedPeerList =
         proto::decode(Bytes::copy_from_slice(bytes)).map_err(|_| PeerListError::Encoding)?;
-    let signature: [u8; 64] = signed
-        .signature
-        .as_slice()
-        .try_into()
-        .map_err(|_| PeerListError::Encoding)?;
-    let public_key: [u8; 32] = signed
-        .public_key
-        .as_slice()
-        .try_into()
-        .map_err(|_| PeerListError::Encoding)?;
+    let signature: [u8; 64] = signed.signature.as_slice().try_into().map_err(|_| PeerListError::Encoding)?;
+    let public_key: [u8; 32] = signed.public_key.as_slice().try_into().map_err(|_| PeerListError::Encoding)?;
     let signed_text = signed_text(&signed.body);
-    let body: proto::PeerListBody =
-        proto::decode(Bytes::from(signed.body)).map_err(|_| PeerListError::Encoding)?;
+    let body: proto::PeerListBody = proto::decode(Bytes::from(signed.body)).map_err(|_| PeerListError::Encoding)?;
     if body.version != VERSION {
-        return Err(PeerListError::Version {
-            found: body.version,
-        });
+        return Err(PeerListError::Version { found: body.version });
     }
-    let peer = |peer: proto::PeerEntry| PeerEntry {
-        peer_id: peer.peer_id,
-        addresses: peer.addresses,
-    };
+    let peer = |peer: proto::PeerEntry| PeerEntry { peer_id: peer.peer_id, addresses: peer.addresses };
     let peers = body.peers.into_iter().map(peer).collect();
-    let list = PeerList {
-        issued_ms: body.issued_ms,
-        expires_ms: body.expires_ms,
-        peers,
-    };
+    let list = PeerList { issued_ms: body.issued_ms, expires_ms: body.expires_ms, peers };
     check(&list)?;
     let verifier: VerifyingKey = check_point(&public_key).map_err(|_| PeerListError::Key)?;
-    verifier
-        .verify_strict(&signed_text, &Signature::from_bytes(&signature))
-        .map_err(|_| PeerListError::Signature)?;
+    verifier.verify_strict(&signed_text, &Signature::from_bytes(&signature)).map_err(|_| PeerListError::Signature)?;
     let ahead_ms = list.issued_ms.saturating_sub(now_ms);
     if ahead_ms > CLOCK_SKEW_MAX_MS {
         return Err(PeerListError::Future { ahead_ms });
     }
     if list.expires_ms <= now_ms {
-        return Err(PeerListError::Expired {
-            ago_ms: now_ms - list.expires_ms,
-        });
+        return Err(PeerListError::Expired { ago_ms: now_ms - list.expires_ms });
     }
     Ok((list, public_key))
 }

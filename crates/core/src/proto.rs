@@ -214,8 +214,6 @@ impl ChunkRefMessage {
         let id = ChunkId::from_bytes(self.id.as_ref().try_into().ok()?);
         let key = ChunkKey::from_bytes(self.key.as_ref().try_into().ok()?);
         let size = self.size;
-        (1..=CHUNK_CONTENT_MAX_BYTES)
-            .contains(&(size as usize))
-            .then_some(ChunkRef { id, key, size })
+        (1..=CHUNK_CONTENT_MAX_BYTES).contains(&(size as usize)).then_some(ChunkRef { id, key, size })
     }
 }

@@ -103,14 +103,7 @@ pub enum Code {
 
 impl Code {
     fn from_number(number: i32) -> Option<Self> {
-        [
-            Self::NotFound,
-            Self::Busy,
-            Self::BadRequest,
-            Self::Cancelled,
-        ]
-        .into_iter()
-        .find(|code| *code as i32 == number)
+        [Self::NotFound, Self::Busy, Self::BadRequest, Self::Cancelled].into_iter().find(|code| *code as i32 == number)
     }
 }
 
@@ -118,9 +111,7 @@ impl Code {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// Not the one encoding of a message.
-    #[error(
-        "these bytes are not an exchange message (or not its only encoding); the stream is closed"
-    )]
+    #[error("these bytes are not an exchange message (or not its only encoding); the stream is closed")]
     Encoding,
     /// A message that says nothing this version understands.
     #[error("this exchange message has no content that this MegaNet knows; the stream is closed")]
@@ -173,10 +164,7 @@ impl Request {
     #[must_use]
     pub fn id(&self) -> u32 {
         match self {
-            Self::Head { id, .. }
-            | Self::Chunk { id, .. }
-            | Self::Have { id, .. }
-            | Self::Cancel { id } => *id,
+            Self::Head { id, .. } | Self::Chunk { id, .. } | Self::Have { id, .. } | Self::Cancel { id } => *id,
             Self::Credit { .. } => 0,
         }
     }
@@ -185,19 +173,14 @@ impl Request {
         let kind = match self {
             Self::Head { blinded, .. } => request::Kind::Head(key_bytes(blinded)),
             Self::Chunk { chunk, .. } => request::Kind::Chunk(id_bytes(chunk)),
-            Self::Have {
-                blinded, chunks, ..
-            } => request::Kind::Have(proto::Have {
+            Self::Have { blinded, chunks, .. } => request::Kind::Have(proto::Have {
                 blinded_key: key_bytes(blinded),
                 chunks: chunks.iter().map(id_bytes).collect(),
             }),
             Self::Credit { bytes } => request::Kind::Credit(*bytes),
             Self::Cancel { .. } => request::Kind::Cancel(true),
         };
-        proto::Request {
-            id: self.id(),
-            kind: Some(kind),
-        }
+        proto::Request { id: self.id(), kind: Some(kind) }
     }
 
     /// The message, without its length.
@@ -226,9 +209,7 @@ impl Request {
     /// The first rule it breaks.
     pub fn decode_shared(bytes: Bytes) -> Result<Self, WireError> {
         if bytes.len() > FRAME_MAX_TO_TAB {
-            return Err(WireError::FrameTooLarge {
-                max: FRAME_MAX_TO_TAB,
-            });
+            return Err(WireError::FrameTooLarge { max: FRAME_MAX_TO_TAB });
         }
         let message: proto::Request = proto::decode(bytes).map_err(|_| WireError::Encoding)?;
         let id = message.id;
@@ -237,36 +218,18 @@ impl Request {
             return Err(WireError::Id { id });
         }
         match kind {
-            request::Kind::Head(key) => Ok(Self::Head {
-                id,
-                blinded: blinded_key(&key)?,
-            }),
-            request::Kind::Chunk(chunk) => Ok(Self::Chunk {
-                id,
-                chunk: chunk_id(&chunk)?,
-            }),
+            request::Kind::Head(key) => Ok(Self::Head { id, blinded: blinded_key(&key)? }),
+            request::Kind::Chunk(chunk) => Ok(Self::Chunk { id, chunk: chunk_id(&chunk)? }),
             request::Kind::Have(have) => {
                 if !(1..=HAVE_MAX_CHUNKS).contains(&have.chunks.len()) {
-                    return Err(WireError::Field {
-                        field: "count of chunks",
-                    });
+                    return Err(WireError::Field { field: "count of chunks" });
                 }
-                let chunks = have
-                    .chunks
-                    .iter()
-                    .map(|chunk| chunk_id(chunk))
-                    .collect::<Result<_, _>>()?;
-                Ok(Self::Have {
-                    id,
-                    blinded: blinded_key(&have.blinded_key)?,
-                    chunks,
-                })
+                let chunks = have.chunks.iter().map(|chunk| chunk_id(chunk)).collect::<Result<_, _>>()?;
+                Ok(Self::Have { id, blinded: blinded_key(&have.blinded_key)?, chunks })
             }
             request::Kind::Credit(0) => Err(WireError::Field { field: "credit" }),
             request::Kind::Credit(bytes) => Ok(Self::Credit { bytes }),
-            request::Kind::Cancel(false) => Err(WireError::Field {
-                field: "cancel flag",
-            }),
+            request::Kind::Cancel(false) => Err(WireError::Field { field: "cancel flag" }),
             request::Kind::Cancel(true) => Ok(Self::Cancel { id }),
         }
     }
@@ -299,33 +262,20 @@ impl Response {
     #[must_use]
     pub fn id(&self) -> u32 {
         match self {
-            Self::Head { id, .. }
-            | Self::Part { id, .. }
-            | Self::Refused { id, .. }
-            | Self::Held { id, .. } => *id,
+            Self::Head { id, .. } | Self::Part { id, .. } | Self::Refused { id, .. } | Self::Held { id, .. } => *id,
         }
     }
 
     fn message(&self) -> proto::Response {
         let kind = match self {
             Self::Head { bytes, .. } => response::Kind::Head(Bytes::copy_from_slice(bytes)),
-            Self::Part {
-                total,
-                offset,
-                data,
-                ..
-            } => response::Kind::Part(proto::ChunkPart {
-                total: *total,
-                offset: *offset,
-                data: data.clone(),
-            }),
+            Self::Part { total, offset, data, .. } => {
+                response::Kind::Part(proto::ChunkPart { total: *total, offset: *offset, data: data.clone() })
+            }
             Self::Refused { code, .. } => response::Kind::Refused(*code as i32),
             Self::Held { bitmap, .. } => response::Kind::Held(Bytes::copy_from_slice(bitmap)),
         };
-        proto::Response {
-            id: self.id(),
-            kind: Some(kind),
-        }
+        proto::Response { id: self.id(), kind: Some(kind) }
     }
 
     /// The message, without its length.
@@ -354,9 +304,7 @@ impl Response {
     /// The first rule it breaks.
     pub fn decode_shared(bytes: Bytes) -> Result<Self, WireError> {
         if bytes.len() > FRAME_MAX_TO_TAB {
-            return Err(WireError::FrameTooLarge {
-                max: FRAME_MAX_TO_TAB,
-            });
+            return Err(WireError::FrameTooLarge { max: FRAME_MAX_TO_TAB });
         }
         let message = proto::Response::decode(bytes.clone()).map_err(|_| WireError::Encoding)?;
         let is_canonical = match &message.kind {
@@ -377,37 +325,22 @@ impl Response {
         }
         match kind {
             response::Kind::Head(head) if (1..=HEAD_MAX_BYTES).contains(&head.len()) => {
-                Ok(Self::Head {
-                    id,
-                    bytes: head.into(),
-                })
+                Ok(Self::Head { id, bytes: head.into() })
             }
             response::Kind::Head(_) => Err(WireError::Field { field: "head" }),
             response::Kind::Part(part) => {
                 let (total, offset) = (part.total, part.offset);
                 let end = (offset as usize).saturating_add(part.data.len());
-                if part.data.is_empty() || total as usize > CHUNK_MAX_BYTES || end > total as usize
-                {
+                if part.data.is_empty() || total as usize > CHUNK_MAX_BYTES || end > total as usize {
                     return Err(WireError::Field { field: "part" });
                 }
-                Ok(Self::Part {
-                    id,
-                    total,
-                    offset,
-                    data: part.data,
-                })
+                Ok(Self::Part { id, total, offset, data: part.data })
             }
-            response::Kind::Refused(number) => Ok(Self::Refused {
-                id,
-                code: field(Code::from_number(number), "code")?,
-            }),
-            response::Kind::Held(bitmap)
-                if (1..=HAVE_MAX_CHUNKS.div_ceil(8)).contains(&bitmap.len()) =>
-            {
-                Ok(Self::Held {
-                    id,
-                    bitmap: bitmap.into(),
-                })
+            response::Kind::Refused(number) => {
+                Ok(Self::Refused { id, code: field(Code::from_number(number), "code")? })
+            }
+            response::Kind::Held(bitmap) if (1..=HAVE_MAX_CHUNKS.div_ceil(8)).contains(&bitmap.len()) => {
+                Ok(Self::Held { id, bitmap: bitmap.into() })
             }
             response::Kind::Held(_) => Err(WireError::Field { field: "bitmap" }),
         }
@@ -417,20 +350,14 @@ impl Response {
 /// The bitmap that answers a [`Request::Have`].
 #[must_use]
 pub fn held_bitmap(held: &[bool]) -> Vec<u8> {
-    let byte = |bits: &[bool]| {
-        bits.iter()
-            .enumerate()
-            .fold(0, |byte, (place, held)| byte | u8::from(*held) << place)
-    };
+    let byte = |bits: &[bool]| bits.iter().enumerate().fold(0, |byte, (place, held)| byte | u8::from(*held) << place);
     held.chunks(8).map(byte).collect()
 }
 
 /// Whether the chunk at `index` of a [`Request::Have`] is held, by the bitmap that answered it.
 #[must_use]
 pub fn is_held(bitmap: &[u8], index: usize) -> bool {
-    bitmap
-        .get(index / 8)
-        .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+    bitmap.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1)
 }
 
 /// Puts the length before a message.
@@ -456,11 +383,7 @@ impl FrameDecoder {
     /// A decoder of frames of at most `max` bytes, their length prefix included.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self {
-            max,
-            buffer: BytesMut::new(),
-            is_broken: false,
-        }
+        Self { max, buffer: BytesMut::new(), is_broken: false }
     }
 
     /// Adds bytes of the stream. Take all frames out before the next call, and memory stays below one frame and one read.
@@ -491,11 +414,7 @@ impl FrameDecoder {
                 if *byte == 0 && place > 0 {
                     return Err(WireError::Prefix);
                 }
-                return if prefix + body > self.max {
-                    Err(too_large)
-                } else {
-                    Ok(Some((prefix, body)))
-                };
+                return if prefix + body > self.max { Err(too_large) } else { Ok(Some((prefix, body))) };
             }
         }
         Ok(None)

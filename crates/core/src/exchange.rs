@@ -1,1 +1,0 @@
-//! One exchange stream, without the stream.
