@@ -1,2 +1,97 @@
-//! meganet-bootstrap.
-fn main() {}
+//! `meganet-bootstrap`: reads the command line, starts the parts, waits for a signal.
+
+use clap::Parser as _;
+use meganet_bootstrap::{
+    args::Args,
+    files::{Files, NotBuilt},
+    http::{self, Web},
+    identity::{Identity, IdentityError},
+    p2p::{self, P2p},
+    peers::ListCache,
+    server::{self, BindError, Limits},
+};
+use meganet_node::StartError;
+use serde_json::json;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Why the server did not start. In each case nothing was left running.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    NotBuilt(#[from] NotBuilt),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("{0}. Choose other addresses with --p2p-listen (port 0 takes any free one)")]
+    Node(#[from] StartError),
+    #[error("the system refused: {0}")]
+    System(#[from] io::Error),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,meganet_bootstrap=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("meganet-bootstrap did not start: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let files = args.app_dir.as_deref().map(Files::open).transpose()?;
+    let listener = server::bind(args.listen).await?;
+    let http_address = listener.local_addr()?;
+    let identity = Identity::open(&args.data_dir)?;
+    let seed = identity.seed;
+    let p2p_listen =
+        if args.p2p_listen.is_empty() { p2p::default_listen(args.listen) } else { args.p2p_listen.clone() };
+    let p2p = P2p::start(identity, p2p_listen, args.external.clone()).await?;
+    announce(&args, http_address.port(), &p2p).await?;
+
+    let web = Web { host: args.host, files, peers: ListCache::new(p2p.clone(), seed) };
+    let stop = async { stopped_by(&mut interrupt, &mut terminate).await };
+    server::serve(listener, http::router(Arc::new(web)), Limits::default(), stop).await;
+    p2p.stop().await;
+    Ok(())
+}
+
+/// Says that everything listens: connections made from now on are answered.
+async fn announce(args: &Args, port: u16, p2p: &P2p) -> io::Result<()> {
+    let url = if port == 80 { format!("http://{}/", args.host) } else { format!("http://{}:{port}/", args.host) };
+    let addresses: Vec<String> = p2p.addresses().await.iter().map(ToString::to_string).collect();
+    let peer_id = p2p.peer_id().to_string();
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", json!({ "event": "ready", "http": url, "peer_id": peer_id, "addresses": addresses }))?;
+    } else {
+        let what = if args.app_dir.is_some() { "the app" } else { "first contact, without the app" };
+        writeln!(out, "Serving {what} at {url}\nPeer {peer_id}, reachable at")?;
+        for address in addresses {
+            writeln!(out, "  {address}")?;
+        }
+        writeln!(out, "Stop with Ctrl-C.")?;
+    }
+    out.flush()
+}
+
+async fn stopped_by(interrupt: &mut Signal, terminate: &mut Signal) {
+    let name = tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    };
+    tracing::info!("{name}: stopping");
+}
