@@ -23,7 +23,8 @@ pub enum Command {
     /// Opens the site when needed. Reply: [`Reply::Content`].
     Read { address: Address, path: String, offset: u64, max_bytes: u32 },
     /// Fetches every chunk of a site that is not held yet. Reply: [`Reply::Done`]; progress comes as [`Event::Progress`].
-    FetchAll { address: Address },
+    /// Without `allow_large` a site over `SITE_AUTO_FETCH_MAX_BYTES` gives [`ApiError::TooLarge`].
+    FetchAll { address: Address, allow_large: bool },
     /// Keeps a site from being evicted (`true`) or lets it go (`false`). Reply: [`Reply::Done`].
     Pin { address: Address, pinned: bool },
     /// Drops a site and the chunks no other site uses. Reply: [`Reply::Done`].
@@ -36,14 +37,23 @@ pub enum Command {
     /// Which of these chunks are stored. At most [`IDS_MAX`] ids. Reply: [`Reply::Held`].
     HeldChunks { ids: Vec<ChunkId> },
     /// Stores one sealed chunk, for a site about to be published. Reply: [`Reply::Chunk`].
-    StoreChunk { #[serde(with = "serde_bytes")] sealed: Vec<u8> },
+    StoreChunk {
+        #[serde(with = "serde_bytes")]
+        sealed: Vec<u8>,
+    },
     /// Makes a signed head the current one, once all of its chunks are stored, then puts it into the DHT and announces
     /// this node as provider. Reply: [`Reply::Published`].
-    Publish { address: Address, #[serde(with = "serde_bytes")] head: Vec<u8> },
+    Publish {
+        address: Address,
+        #[serde(with = "serde_bytes")]
+        head: Vec<u8>,
+    },
     /// Dials a multiaddr that ends in `/p2p/PEER`. Reply: [`Reply::Done`] once connected.
     Connect { multiaddr: String },
     /// Who provides a site, by a lookup now. Reply: [`Reply::Providers`].
     Providers { address: Address },
+    /// Tries first contacts again at once instead of waiting for the back-off. Reply: [`Reply::Done`].
+    RetryNow,
     /// Stops the node. Reply: [`Reply::Done`].
     Shutdown,
 }
@@ -93,7 +103,10 @@ pub enum Phase {
     /// Connected to at least one peer.
     Joined,
     /// No peer reachable; trying again. What is held still opens.
-    Offline { retry_in_ms: u64, reason: String },
+    Offline {
+        retry_in_ms: u64,
+        reason: String,
+    },
     Stopped,
 }
 
@@ -232,9 +245,13 @@ pub enum Stage {
 /// Why a command could not be carried out. Nothing is lost by any of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum ApiError {
-    #[error("not found: none of {asked} peers knows a site with this address. Check the address, or try again when its author is online")]
+    #[error(
+        "not found: none of {asked} peers knows a site with this address. Check the address, or try again when its author is online"
+    )]
     NotFound { asked: u32 },
-    #[error("found, but nobody serves it: version {sequence} exists, and none of {providers} announced peers delivered it. Try again later")]
+    #[error(
+        "found, but nobody serves it: version {sequence} exists, and none of {providers} announced peers delivered it. Try again later"
+    )]
     NobodyServes { sequence: u64, providers: u32 },
     #[error("the site has no file at “{path}”")]
     NoSuchPath { path: String },

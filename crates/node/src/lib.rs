@@ -1,1 +1,29 @@
-//! meganet-node.
+//! The MegaNet node: the same code in a tab and in a native process.
+//!
+//! * [`api`] – commands, replies, events: all that an interface sees
+//! * [`Node`], [`NodeHandle`] – starting a node and talking to it
+//! * [`config`], [`limits`] – presets and bounds
+//! * [`store`] – what a node keeps, behind one trait
+//! * [`platform`] – what differs between a tab and a process
+//!
+//! Inside: `network` owns the swarm; `exchange` asks and answers for heads and chunks on long-lived streams; `fetch` decides
+//! with the core's planner whom to ask; `sites` opens, reads and keeps sites; `node` carries commands out.
+
+pub mod api;
+mod behaviour;
+pub mod config;
+mod exchange;
+mod fetch;
+mod gate;
+pub mod limits;
+mod network;
+mod node;
+pub mod platform;
+mod records;
+mod sites;
+pub mod store;
+mod swarm;
+
+pub use libp2p::{Multiaddr, PeerId};
+pub use network::StartError;
+pub use node::{EventStream, Node, NodeHandle};

@@ -21,7 +21,7 @@ use web as imp;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::generate_certificate_pem;
 
-use libp2p::{PeerId, core::muxing::StreamMuxerBox, core::transport::Boxed, identity::Keypair, relay};
+use libp2p::{Multiaddr, PeerId, core::muxing::StreamMuxerBox, core::transport::Boxed, identity::Keypair, relay};
 
 /// Largest messages the released WebRTC crates carry. A sender flushes after each, because a coalesced SCTP message over
 /// 16 KiB is dropped by the browser, and a native peer cannot receive one over 8 KiB (rust-libp2p issues 6557, 4049).
@@ -46,6 +46,11 @@ pub struct Options {
     pub webrtc_certificate_pem: Option<String>,
 }
 
+/// Whether this platform has a direct transport for an address. Dialling another would only cost an attempt.
+pub fn can_dial(address: &Multiaddr) -> bool {
+    imp::can_dial(address)
+}
+
 /// A transport and the relay client that belongs to it.
 pub struct Built {
     pub transport: Boxed<(PeerId, StreamMuxerBox)>,
@@ -55,7 +60,9 @@ pub struct Built {
 /// Why no transport could be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    #[error("the WebRTC certificate cannot be read: {0}. Delete the file to make a new one; the address of this peer changes then")]
+    #[error(
+        "the WebRTC certificate cannot be read: {0}. Delete the file to make a new one; the address of this peer changes then"
+    )]
     Certificate(String),
     #[error("the Noise handshake cannot be set up: {0}")]
     Noise(String),

@@ -3,8 +3,8 @@
 use crate::{BuildError, Built, Options};
 use futures::future::Either;
 use libp2p::{
-    Transport, core::muxing::StreamMuxerBox, core::transport::OptionalTransport, core::upgrade::Version,
-    identity::Keypair, noise, quic, relay, tcp, yamux,
+    Multiaddr, Transport, core::muxing::StreamMuxerBox, core::transport::OptionalTransport, core::upgrade::Version,
+    identity::Keypair, multiaddr::Protocol, noise, quic, relay, tcp, yamux,
 };
 use libp2p_webrtc::tokio as webrtc;
 
@@ -28,8 +28,7 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         .multiplex(yamux::Config::default());
     let quic = quic::tokio::Transport::new(quic::Config::new(identity));
     let (circuits, relay_client) = relay::client::new(identity.public().to_peer_id());
-    let circuits =
-        circuits.upgrade(Version::V1Lazy).authenticate(secure()?).multiplex(yamux::Config::default());
+    let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure()?).multiplex(yamux::Config::default());
 
     let transport = circuits
         .or_transport(tcp)
@@ -49,6 +48,11 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         })
         .boxed();
     Ok(Built { transport, relay_client })
+}
+
+pub(crate) fn can_dial(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Tcp(_) | Protocol::QuicV1 | Protocol::WebRTCDirect))
+        && !address.iter().any(|part| matches!(part, Protocol::Ws(_) | Protocol::Wss(_) | Protocol::WebTransport))
 }
 
 /// Makes a DTLS certificate for `webrtc-direct` listeners, PEM with its private key.

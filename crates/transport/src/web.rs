@@ -3,7 +3,8 @@
 use crate::{BuildError, Built, Options};
 use futures::future::Either;
 use libp2p::{
-    Transport, core::muxing::StreamMuxerBox, core::upgrade::Version, identity::Keypair, noise, relay, yamux,
+    Multiaddr, Transport, core::muxing::StreamMuxerBox, core::upgrade::Version, identity::Keypair, multiaddr::Protocol,
+    noise, relay, yamux,
 };
 use libp2p_webrtc_websys as webrtc;
 
@@ -20,4 +21,9 @@ pub(crate) fn build(identity: &Keypair, _options: Options) -> Result<Built, Buil
         })
         .boxed();
     Ok(Built { transport, relay_client })
+}
+
+pub(crate) fn can_dial(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::WebRTCDirect))
+        && address.iter().any(|part| matches!(part, Protocol::Certhash(_)))
 }

@@ -7,7 +7,7 @@ mod imp;
 #[path = "wasm.rs"]
 mod imp;
 
-pub use imp::{BoxFuture, MaybeSendSync, monotonic_ms, sleep, spawn, unix_ms};
+pub use imp::{BoxFuture, Instant, MaybeSendSync, boxed, monotonic_ms, sleep, spawn, unix_ms};
 
 /// Random bytes from the operating system or the browser.
 ///
@@ -23,3 +23,8 @@ pub fn random_bytes<const N: usize>() -> Result<[u8; N], RandomError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the platform gave no random bytes")]
 pub struct RandomError;
+
+/// Locks a mutex whose guarded data is whole even if a holder panicked: nothing in this crate leaves it half changed.
+pub(crate) fn lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -3,8 +3,11 @@
 use std::{
     future::Future,
     sync::OnceLock,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+/// The monotonic clock libp2p's records are stamped with here.
+pub use std::time::Instant;
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = futures::future::BoxFuture<'a, T>;
@@ -12,6 +15,11 @@ pub type BoxFuture<'a, T> = futures::future::BoxFuture<'a, T>;
 /// `Send + Sync` where there are threads.
 pub trait MaybeSendSync: Send + Sync {}
 impl<T: Send + Sync + ?Sized> MaybeSendSync for T {}
+
+/// Boxes a future.
+pub fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
+    Box::pin(future)
+}
 
 /// Runs a task to its end in the background. Needs a tokio runtime.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {

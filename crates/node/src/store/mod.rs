@@ -1,9 +1,15 @@
 //! What a node keeps: the one storage interface, implemented in memory here, with files natively and in the browser.
 
 use crate::platform::BoxFuture;
+pub use crate::platform::MaybeSendSync;
 use bytes::Bytes;
 use meganet_core::{address::Address, hash::ChunkId, keys::BlindedKey};
 use serde::{Deserialize, Serialize};
+
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+mod memory;
+pub use memory::MemoryStore;
 
 /// A failed storage operation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +61,7 @@ pub struct Usage {
 
 /// Where a node keeps chunks and sites. Order of writes is the caller's: chunks first, the site record last.
 ///
-/// Contract (run by [`contract`] on every backend): a chunk that was put is there after a restart; `chunk` verifies the
+/// Contract (the `contract` module, feature `contract`, runs it on every backend): a chunk that was put is there after a restart; `chunk` verifies the
 /// hash and returns `None` after deleting a damaged one; `put_site` replaces whole records durably or not at all.
 pub trait Store: MaybeSendSync + 'static {
     fn chunk(&self, id: ChunkId) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>>;
@@ -74,5 +80,3 @@ pub trait Store: MaybeSendSync + 'static {
     /// Whether nothing survives the end of the process or tab.
     fn memory_only(&self) -> bool;
 }
-
-pub use crate::platform::MaybeSendSync;

@@ -1,0 +1,92 @@
+//! The protocols a node speaks, with every default of rust-libp2p that is unsafe here set.
+
+use crate::{
+    config::{NodeConfig, Role},
+    gate::Gate,
+    limits::{self, protocol},
+    records::Records,
+};
+use libp2p::{
+    connection_limits::{self, ConnectionLimits},
+    identify,
+    identity::Keypair,
+    kad, ping, relay,
+    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+};
+use std::num::NonZeroU32;
+
+/// What the swarm runs.
+#[derive(NetworkBehaviour)]
+pub struct Behaviour {
+    // The gates come first: what they refuse reaches nobody else.
+    pub limits: connection_limits::Behaviour,
+    pub gate: Gate,
+    pub identify: identify::Behaviour,
+    pub ping: ping::Behaviour,
+    pub kademlia: kad::Behaviour<Records>,
+    pub relay_client: relay::client::Behaviour,
+    pub relay: Toggle<relay::Behaviour>,
+    pub streams: libp2p_stream::Behaviour,
+}
+
+impl Behaviour {
+    pub fn new(config: &NodeConfig, identity: &Keypair, relay_client: relay::client::Behaviour) -> Self {
+        let local = identity.public().to_peer_id();
+        let max = config.role.connections_max();
+        let connection_limits = ConnectionLimits::default()
+            .with_max_established(Some(max))
+            .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER_MAX))
+            .with_max_pending_incoming(Some(limits::PENDING_CONNECTIONS_MAX))
+            .with_max_pending_outgoing(Some(limits::PENDING_CONNECTIONS_MAX))
+            // A quarter stays for connections of this node's own choosing, so that inbound peers cannot surround it.
+            .with_max_established_incoming(Some(max - max / 4));
+        let identify = identify::Config::new(protocol::IDENTIFY.into(), identity.public())
+            .with_agent_version(config.agent.clone())
+            .with_hide_listen_addrs(config.role == Role::Tab)
+            .with_cache_size(limits::STATUS_PEERS_MAX);
+        let mut kademlia = kad::Behaviour::with_config(local, Records::new(local), kademlia_config());
+        kademlia.set_mode(Some(if config.role.is_server() { kad::Mode::Server } else { kad::Mode::Client }));
+        Self {
+            limits: connection_limits::Behaviour::new(connection_limits),
+            gate: Gate::default(),
+            identify: identify::Behaviour::new(identify),
+            ping: ping::Behaviour::default(),
+            kademlia,
+            relay_client,
+            relay: config.role.is_server().then(|| relay::Behaviour::new(local, relay_config())).into(),
+            streams: libp2p_stream::Behaviour::new(),
+        }
+    }
+}
+
+fn kademlia_config() -> kad::Config {
+    let mut config = kad::Config::new(protocol::KADEMLIA);
+    config
+        .set_query_timeout(limits::QUERY_TIMEOUT)
+        .disjoint_query_paths(true)
+        // `Records` itself refuses what does not verify, and its sender learns it.
+        .set_record_filtering(kad::StoreInserts::Unfiltered)
+        .set_record_ttl(Some(limits::RECORD_TTL))
+        .set_provider_record_ttl(Some(limits::RECORD_TTL))
+        .set_publication_interval(Some(limits::REANNOUNCE_INTERVAL))
+        .set_provider_publication_interval(Some(limits::REANNOUNCE_INTERVAL))
+        // Routing tables fill from identify, with addresses that were seen to work.
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
+        .set_caching(kad::Caching::Disabled);
+    config
+}
+
+fn relay_config() -> relay::Config {
+    let per_ip = NonZeroU32::new(limits::RESERVATIONS_PER_IP_PER_HOUR).unwrap_or(NonZeroU32::MIN);
+    relay::Config {
+        max_reservations: limits::RESERVATIONS_MAX,
+        max_reservations_per_peer: 1,
+        reservation_duration: limits::RESERVATION_DURATION,
+        max_circuits: limits::CIRCUITS_MAX,
+        max_circuits_per_peer: 4,
+        max_circuit_duration: limits::CIRCUIT_MAX_DURATION,
+        max_circuit_bytes: limits::CIRCUIT_MAX_BYTES,
+        ..relay::Config::default()
+    }
+    .reservation_rate_per_ip(per_ip, limits::RESERVATION_DURATION)
+}

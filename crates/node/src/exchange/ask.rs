@@ -1,0 +1,294 @@
+//! The asking side: one session per peer, many questions in flight.
+
+use super::{READ_BUFFER_BYTES, writable, write_frames};
+use crate::{
+    config::Role,
+    limits::{self, protocol},
+    node::Traffic,
+    platform::{self, lock},
+};
+use bytes::Bytes;
+use futures::{
+    AsyncRead, AsyncReadExt, FutureExt, SinkExt, StreamExt,
+    channel::mpsc,
+    future::{Either, select},
+    pin_mut,
+};
+use libp2p::PeerId;
+use meganet_core::{
+    exchange::{AskError, Asker, AskerEvent},
+    hash::ChunkId,
+    limits::FRAME_MAX_TO_TAB,
+    wire::{Code, FrameDecoder, Response},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, atomic::Ordering},
+};
+
+/// Questions and withdrawals waiting for one session.
+const SESSION_QUEUE: usize = 128;
+
+/// Why a peer did not deliver a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    NotFound,
+    Busy,
+    /// It broke the protocol or served other bytes.
+    Violation,
+    Disconnected,
+}
+
+/// What came of asking a peer for a chunk.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// So many bytes have come so far.
+    Progress {
+        peer: PeerId,
+        chunk: ChunkId,
+        received: u32,
+    },
+    /// The whole chunk; its hash was checked.
+    Done {
+        peer: PeerId,
+        chunk: ChunkId,
+        sealed: Bytes,
+    },
+    Failed {
+        peer: PeerId,
+        chunk: ChunkId,
+        failure: Failure,
+    },
+}
+
+enum Ask {
+    Chunk { chunk: ChunkId, answers: mpsc::Sender<Answer> },
+    Cancel { chunk: ChunkId, answers: mpsc::Sender<Answer> },
+}
+
+/// The sessions of a node.
+#[derive(Clone)]
+pub(crate) struct Exchange {
+    streams: libp2p_stream::Control,
+    sessions: Arc<Mutex<HashMap<PeerId, mpsc::Sender<Ask>>>>,
+    traffic: Arc<Traffic>,
+    role: Role,
+}
+
+impl Exchange {
+    pub fn new(streams: libp2p_stream::Control, role: Role, traffic: Arc<Traffic>) -> Self {
+        Self { streams, sessions: Arc::default(), traffic, role }
+    }
+
+    /// Asks a connected peer for a chunk. `false`: the session's queue is full. Otherwise one [`Answer::Done`] or
+    /// [`Answer::Failed`] follows, unless it is cancelled.
+    pub fn ask(&self, peer: PeerId, chunk: ChunkId, answers: mpsc::Sender<Answer>) -> bool {
+        debug_assert!(self.role != Role::Bootstrap, "a bootstrap fetches nothing");
+        let mut sessions = lock(&self.sessions);
+        let session = sessions.entry(peer).or_insert_with(|| self.start(peer));
+        match session.try_send(Ask::Chunk { chunk, answers }) {
+            Ok(()) => true,
+            Err(error) if error.is_disconnected() => {
+                // The session ended in between; the next question starts a new one.
+                sessions.remove(&peer);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Takes a question back.
+    pub fn cancel(&self, peer: PeerId, chunk: ChunkId, answers: mpsc::Sender<Answer>) {
+        if let Some(session) = lock(&self.sessions).get_mut(&peer) {
+            let _ = session.try_send(Ask::Cancel { chunk, answers });
+        }
+    }
+
+    fn start(&self, peer: PeerId) -> mpsc::Sender<Ask> {
+        let (sender, inbox) = mpsc::channel(SESSION_QUEUE);
+        let exchange = self.clone();
+        platform::spawn(async move { exchange.session(peer, inbox).await });
+        sender
+    }
+
+    async fn session(mut self, peer: PeerId, mut inbox: mpsc::Receiver<Ask>) {
+        let opened = {
+            let open = self.streams.open_stream(peer, protocol::EXCHANGE).fuse();
+            let timeout = platform::sleep(limits::EXCHANGE_OPEN_TIMEOUT).fuse();
+            pin_mut!(open, timeout);
+            match select(open, timeout).await {
+                Either::Left((Ok(stream), _)) => Some(stream),
+                Either::Left((Err(error), _)) => {
+                    tracing::debug!(%peer, %error, "no exchange stream");
+                    None
+                }
+                Either::Right(_) => None,
+            }
+        };
+        let mut session = Session { peer, asker: Asker::new(), waiting: HashMap::new(), traffic: self.traffic.clone() };
+        let mut failure = Failure::Disconnected;
+        if let Some(stream) = opened {
+            let (reader, writer) = stream.split();
+            let (frames, outgoing) = mpsc::channel(0);
+            let reading = session.run(reader, &mut inbox, frames);
+            let writing = write_frames(writer, outgoing);
+            pin_mut!(reading, writing);
+            if let Either::Left((ended, _)) = select(reading, writing).await {
+                failure = ended;
+            }
+        }
+        // Questions after this start a new session; those already here fail like the open ones.
+        lock(&self.sessions).remove(&peer);
+        inbox.close();
+        session.fail_all(failure).await;
+        while let Some(ask) = inbox.next().await {
+            if let Ask::Chunk { chunk, mut answers } = ask {
+                let _ = answers.send(Answer::Failed { peer, chunk, failure: Failure::Disconnected }).await;
+            }
+        }
+    }
+}
+
+struct Session {
+    peer: PeerId,
+    asker: Asker,
+    /// Who waits for which chunk.
+    waiting: HashMap<ChunkId, Vec<mpsc::Sender<Answer>>>,
+    traffic: Arc<Traffic>,
+}
+
+impl Session {
+    /// Runs until the stream ends or breaks the protocol; says what that means for open questions.
+    async fn run(
+        &mut self,
+        mut reader: impl AsyncRead + Unpin,
+        inbox: &mut mpsc::Receiver<Ask>,
+        mut frames: mpsc::Sender<Bytes>,
+    ) -> Failure {
+        enum Next {
+            Ask(Option<Ask>),
+            Read(std::io::Result<usize>),
+            Writable(bool),
+        }
+        let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
+        let mut buffer = vec![0; READ_BUFFER_BYTES];
+        let mut next_frame: Option<Bytes> = None;
+        loop {
+            if next_frame.is_none() {
+                next_frame = self.asker.poll_send().map(|request| request.encode_frame());
+            }
+            let has_frame = next_frame.is_some();
+            let next = {
+                let mut read = reader.read(&mut buffer).fuse();
+                let write =
+                    async { if has_frame { writable(&mut frames).await } else { std::future::pending().await } }.fuse();
+                pin_mut!(write);
+                futures::select! {
+                    ask = inbox.next() => Next::Ask(ask),
+                    count = read => Next::Read(count),
+                    ready = write => Next::Writable(ready),
+                }
+            };
+            match next {
+                Next::Ask(Some(ask)) => self.on_ask(ask).await,
+                Next::Writable(true) => {
+                    if let Some(frame) = next_frame.take()
+                        && frames.start_send(frame).is_err()
+                    {
+                        return Failure::Disconnected;
+                    }
+                }
+                Next::Ask(None) | Next::Writable(false) | Next::Read(Ok(0) | Err(_)) => return Failure::Disconnected,
+                Next::Read(Ok(count)) => {
+                    decoder.push(buffer.get(..count).unwrap_or_default());
+                    for frame in decoder.by_ref() {
+                        let event = frame
+                            .and_then(Response::decode_shared)
+                            .map_err(|error| error.to_string())
+                            .and_then(|response| self.asker.handle(response).map_err(|error| error.to_string()));
+                        match event {
+                            Ok(Some(event)) => self.on_event(event).await,
+                            Ok(None) => {}
+                            Err(error) => {
+                                tracing::warn!(peer = %self.peer, error, "exchange violation");
+                                return Failure::Violation;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn on_ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Chunk { chunk, mut answers } => match self.asker.ask_chunk(chunk) {
+                Ok(_) => {
+                    self.waiting.insert(chunk, vec![answers]);
+                }
+                Err(AskError::Asked) => {
+                    if let Some(waiting) = self.waiting.get_mut(&chunk) {
+                        waiting.push(answers);
+                    }
+                }
+                Err(_) => {
+                    let _ = answers.send(Answer::Failed { peer: self.peer, chunk, failure: Failure::Busy }).await;
+                }
+            },
+            Ask::Cancel { chunk, answers } => {
+                let Some(waiting) = self.waiting.get_mut(&chunk) else { return };
+                waiting.retain(|other| !other.same_receiver(&answers));
+                if waiting.is_empty() {
+                    self.waiting.remove(&chunk);
+                    if let Some(id) = self.asker.id_of(&chunk) {
+                        self.asker.cancel(id);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn on_event(&mut self, event: AskerEvent) {
+        let peer = self.peer;
+        match event {
+            AskerEvent::Progress { chunk, received, .. } => {
+                if let Some(waiting) = self.waiting.get_mut(&chunk) {
+                    for answers in waiting {
+                        // Progress may be missed: the next one or the end tells more.
+                        let _ = answers.try_send(Answer::Progress { peer, chunk, received });
+                    }
+                }
+            }
+            AskerEvent::Chunk { chunk, sealed, .. } => {
+                self.traffic.received_bytes.fetch_add(sealed.len() as u64, Ordering::Relaxed);
+                let sealed = Bytes::from(sealed);
+                self.finish(chunk, |chunk| Answer::Done { peer, chunk, sealed: sealed.clone() }).await;
+            }
+            AskerEvent::Lied { chunk, .. } => {
+                tracing::warn!(%peer, %chunk, "served bytes that are not the chunk");
+                self.finish(chunk, |chunk| Answer::Failed { peer, chunk, failure: Failure::Violation }).await;
+            }
+            AskerEvent::Refused { chunk: Some(chunk), code, .. } if code != Code::Cancelled => {
+                let failure = if code == Code::Busy { Failure::Busy } else { Failure::NotFound };
+                self.finish(chunk, |chunk| Answer::Failed { peer, chunk, failure }).await;
+            }
+            AskerEvent::Refused { .. } | AskerEvent::Head { .. } | AskerEvent::Held { .. } => {}
+        }
+    }
+
+    async fn finish(&mut self, chunk: ChunkId, answer: impl Fn(ChunkId) -> Answer) {
+        if let Some(waiting) = self.waiting.remove(&chunk) {
+            for mut answers in waiting {
+                let _ = answers.send(answer(chunk)).await;
+            }
+        }
+    }
+
+    async fn fail_all(&mut self, failure: Failure) {
+        let peer = self.peer;
+        let chunks: Vec<_> = self.waiting.keys().copied().collect();
+        for chunk in chunks {
+            self.finish(chunk, |chunk| Answer::Failed { peer, chunk, failure }).await;
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Asking and answering for heads and chunks on long-lived streams, `/meganet/exchange/1` (docs/formats.md).
+//!
+//! The protocol's decisions (credit, order, violations) are in `meganet_core::exchange`; here are the streams: one task for each
+//! peer that is asked, one for each inbound stream that is answered. In each of them writing has a loop of its own beside
+//! the one that reads and decides, so that neither side waits for the other to be read.
+
+mod answer;
+mod ask;
+
+pub(crate) use answer::{Answering, serve};
+pub(crate) use ask::{Answer, Exchange, Failure};
+
+use bytes::Bytes;
+use futures::{AsyncWrite, AsyncWriteExt, StreamExt, channel::mpsc};
+use std::{future::poll_fn, io};
+
+/// Bytes read from a stream at once.
+const READ_BUFFER_BYTES: usize = meganet_core::limits::FRAME_MAX_TO_TAB;
+
+/// Writes frames until their channel closes, flushing each: a coalesced message could be larger than the transport carries
+/// (see `meganet_transport::message`).
+async fn write_frames(mut stream: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Bytes>) -> io::Result<()> {
+    while let Some(frame) = frames.next().await {
+        for part in frame.chunks(meganet_transport::message::MAX_BYTES) {
+            stream.write_all(part).await?;
+            stream.flush().await?;
+        }
+    }
+    stream.close().await
+}
+
+/// Waits until a frame can be handed to [`write_frames`].
+async fn writable(frames: &mut mpsc::Sender<Bytes>) -> bool {
+    poll_fn(|context| frames.poll_ready(context)).await.is_ok()
+}

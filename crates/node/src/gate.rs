@@ -1,0 +1,157 @@
+//! Who may connect: a gate by IP address, because peer ids are free and addresses are not.
+
+use crate::limits;
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{Endpoint, transport::PortUse},
+    multiaddr::Protocol,
+    swarm::{
+        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+        THandlerOutEvent, ToSwarm, dummy,
+    },
+};
+use std::{
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+    net::IpAddr,
+    task::{Context, Poll},
+};
+
+/// Counts connections by IP address and turns away peers that were banned.
+#[derive(Default)]
+pub struct Gate {
+    by_connection: HashMap<ConnectionId, Group>,
+    by_group: HashMap<Group, usize>,
+    banned: HashSet<PeerId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Group {
+    InboundIp(IpAddr),
+    OutboundSubnet(IpAddr),
+}
+
+/// Why a connection was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    #[error("too many connections from this address")]
+    PerIp,
+    #[error("too many connections into this network")]
+    PerSubnet,
+    #[error("the peer was banned for this session")]
+    Banned,
+}
+
+impl Gate {
+    /// Refuses this peer until the node restarts. The table is bounded; when it is full the newest ban is not remembered.
+    pub fn ban(&mut self, peer: PeerId) {
+        if self.banned.len() < limits::BANNED_PEERS_MAX {
+            self.banned.insert(peer);
+        }
+    }
+
+    pub fn is_banned(&self, peer: &PeerId) -> bool {
+        self.banned.contains(peer)
+    }
+
+    fn check_peer(&self, peer: &PeerId) -> Result<(), ConnectionDenied> {
+        if self.is_banned(peer) { Err(ConnectionDenied::new(Denied::Banned)) } else { Ok(()) }
+    }
+
+    fn admit(
+        &mut self,
+        id: ConnectionId,
+        group: Option<Group>,
+        max: usize,
+        denied: Denied,
+    ) -> Result<(), ConnectionDenied> {
+        let Some(group) = group else { return Ok(()) };
+        let count = self.by_group.entry(group).or_default();
+        if *count >= max {
+            return Err(ConnectionDenied::new(denied));
+        }
+        *count += 1;
+        self.by_connection.insert(id, group);
+        Ok(())
+    }
+
+    fn release(&mut self, id: ConnectionId) {
+        let Some(group) = self.by_connection.remove(&id) else { return };
+        if let Some(count) = self.by_group.get_mut(&group) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_group.remove(&group);
+            }
+        }
+    }
+}
+
+/// The IP address a connection comes from; `None` for loopback (exempt) and for circuits (counted at the relay).
+fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    if address.iter().any(|part| matches!(part, Protocol::P2pCircuit)) {
+        return None;
+    }
+    let ip = match address.iter().next()? {
+        Protocol::Ip4(ip) => IpAddr::V4(ip),
+        Protocol::Ip6(ip) => IpAddr::V6(ip),
+        _ => return None,
+    };
+    (!ip.is_loopback()).then_some(ip)
+}
+
+fn subnet_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) & 0xffff_ff00).into()),
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 80)).into()),
+    }
+}
+
+impl NetworkBehaviour for Gate {
+    type ConnectionHandler = dummy::ConnectionHandler;
+    type ToSwarm = Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        _local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.check_peer(&peer)?;
+        let group = ip_of(remote).map(Group::InboundIp);
+        self.admit(id, group, limits::CONNECTIONS_PER_IP_MAX, Denied::PerIp)?;
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        _role: Endpoint,
+        _port: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.check_peer(&peer)?;
+        let group = ip_of(address).map(|ip| Group::OutboundSubnet(subnet_of(ip)));
+        self.admit(id, group, limits::OUTBOUND_PER_SUBNET_MAX, Denied::PerSubnet)?;
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm) {
+        match event {
+            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => self.release(connection_id),
+            // Another behaviour refused a connection that this one had counted.
+            FromSwarm::ListenFailure(failure) => self.release(failure.connection_id),
+            FromSwarm::DialFailure(failure) => self.release(failure.connection_id),
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        Poll::Pending
+    }
+}

@@ -1,0 +1,162 @@
+//! Joining: which first-contact addresses to dial, and when to try again. No I/O; time is passed in.
+
+use crate::limits;
+use libp2p::{Multiaddr, PeerId};
+use std::time::Duration;
+
+/// Where joining stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum JoinState {
+    /// Nothing is known that could be dialled, or dials are under way.
+    Joining,
+    Joined,
+    /// Every known address failed; the next attempt comes after this.
+    Offline {
+        retry_in: Duration,
+        reason: String,
+    },
+}
+
+/// Keeps this node connected to at least one first contact.
+pub(crate) struct FirstContact {
+    addresses: Vec<(PeerId, Multiaddr)>,
+    dialling: usize,
+    backoff: Duration,
+    /// Monotonic ms of the next attempt, while offline.
+    retry_at_ms: Option<u64>,
+    last_error: String,
+}
+
+impl FirstContact {
+    pub fn new() -> Self {
+        Self {
+            addresses: Vec::new(),
+            dialling: 0,
+            backoff: limits::JOIN_RETRY_MIN,
+            retry_at_ms: None,
+            last_error: String::new(),
+        }
+    }
+
+    /// Adds addresses, newest first; the oldest fall out over the bound. Returns the new ones.
+    pub fn add(&mut self, addresses: Vec<(PeerId, Multiaddr)>) -> Vec<(PeerId, Multiaddr)> {
+        let mut fresh = Vec::new();
+        for entry in addresses.into_iter().take(limits::BOOTSTRAP_ADDRESSES_MAX) {
+            if !self.addresses.contains(&entry) && !fresh.contains(&entry) {
+                fresh.push(entry);
+            }
+        }
+        self.addresses.splice(0..0, fresh.iter().cloned());
+        self.addresses.truncate(limits::BOOTSTRAP_ADDRESSES_MAX);
+        fresh
+    }
+
+    pub fn known(&self) -> &[(PeerId, Multiaddr)] {
+        &self.addresses
+    }
+
+    pub fn is_known(&self, peer: &PeerId) -> bool {
+        self.addresses.iter().any(|(known, _)| known == peer)
+    }
+
+    pub fn dial_started(&mut self) {
+        self.dialling += 1;
+        self.retry_at_ms = None;
+    }
+
+    /// A dial to a first contact ended. `jitter` in 0..=1 spreads retries, so that a restarted bootstrap is not stormed.
+    pub fn dial_ended(
+        &mut self,
+        error: Option<String>,
+        connected: usize,
+        now_ms: u64,
+        jitter: f64,
+    ) -> Option<JoinState> {
+        self.dialling = self.dialling.saturating_sub(1);
+        if let Some(error) = error {
+            self.last_error = error;
+        }
+        self.check(connected, now_ms, jitter)
+    }
+
+    /// Looks at the number of direct connections; returns the state when it is decided.
+    pub fn check(&mut self, connected: usize, now_ms: u64, jitter: f64) -> Option<JoinState> {
+        if connected > 0 {
+            self.backoff = limits::JOIN_RETRY_MIN;
+            self.retry_at_ms = None;
+            return Some(JoinState::Joined);
+        }
+        if self.dialling > 0 || self.addresses.is_empty() {
+            return Some(JoinState::Joining);
+        }
+        if self.retry_at_ms.is_some() {
+            return None;
+        }
+        let wait = self.backoff.mul_f64(0.5 + jitter.clamp(0.0, 1.0));
+        self.backoff = (self.backoff * 2).min(limits::JOIN_RETRY_MAX);
+        self.retry_at_ms = Some(now_ms + wait.as_millis() as u64);
+        Some(JoinState::Offline { retry_in: wait, reason: self.last_error.clone() })
+    }
+
+    /// Whether it is time to dial again.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        self.dialling == 0 && self.retry_at_ms.is_some_and(|at| at <= now_ms)
+    }
+
+    pub fn retry_now(&mut self) {
+        self.backoff = limits::JOIN_RETRY_MIN;
+        if self.retry_at_ms.is_some() {
+            self.retry_at_ms = Some(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contact() -> (PeerId, Multiaddr) {
+        (PeerId::random(), "/ip4/127.0.0.1/udp/1/quic-v1".parse().unwrap())
+    }
+
+    #[test]
+    fn backs_off_with_jitter_and_a_bound_then_starts_over_once_joined() {
+        let mut first = FirstContact::new();
+        first.add(vec![contact()]);
+        let mut now = 0;
+        let mut waits = Vec::new();
+        for _ in 0..10 {
+            first.dial_started();
+            match first.dial_ended(Some("refused".into()), 0, now, 0.5) {
+                Some(JoinState::Offline { retry_in, reason }) => {
+                    assert_eq!(reason, "refused");
+                    assert!(!first.is_due(now));
+                    now += retry_in.as_millis() as u64;
+                    assert!(first.is_due(now));
+                    waits.push(retry_in);
+                }
+                other => panic!("expected offline, got {other:?}"),
+            }
+        }
+        assert_eq!(waits[0], limits::JOIN_RETRY_MIN);
+        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
+        assert_eq!(waits[9], limits::JOIN_RETRY_MAX);
+        first.dial_started();
+        assert_eq!(first.dial_ended(None, 1, now, 0.5), Some(JoinState::Joined));
+        first.dial_started();
+        let again = first.dial_ended(Some("gone".into()), 0, now, 0.5);
+        assert!(matches!(again, Some(JoinState::Offline { retry_in, .. }) if retry_in == limits::JOIN_RETRY_MIN));
+    }
+
+    #[test]
+    fn addresses_are_bounded_and_newest_first() {
+        let mut first = FirstContact::new();
+        for _ in 0..limits::BOOTSTRAP_ADDRESSES_MAX + 10 {
+            first.add(vec![contact()]);
+        }
+        assert_eq!(first.known().len(), limits::BOOTSTRAP_ADDRESSES_MAX);
+        let newest = contact();
+        assert_eq!(first.add(vec![newest.clone(), newest.clone()]).len(), 1);
+        assert_eq!(first.known()[0], newest);
+    }
+}

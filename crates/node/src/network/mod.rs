@@ -1,0 +1,199 @@
+//! The network task: owns the swarm, answers [`Request`]s, and is the only place that sees libp2p events.
+//!
+//! The rest of the node talks to it through [`Network`], whose calls are short: dial, look a head up, find providers,
+//! announce, list peers. Bulk data never passes through here; it flows on exchange streams of its own.
+
+mod first_contact;
+mod lookups;
+mod peers;
+mod task;
+
+use crate::{config::NodeConfig, limits, store::StoreError};
+use futures::{
+    SinkExt,
+    channel::{mpsc, oneshot},
+};
+use libp2p::{Multiaddr, PeerId, identity::Keypair, swarm};
+use meganet_core::{head::Head, keys::BlindedKey};
+use std::time::Duration;
+
+pub(crate) use first_contact::JoinState;
+pub(crate) use peers::Peer;
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Transport(#[from] meganet_transport::BuildError),
+    #[error("cannot listen on {address}: {reason}")]
+    Listen { address: Multiaddr, reason: String },
+    #[error("the exchange protocol is registered twice")]
+    Exchange,
+    #[error("storage: {0}")]
+    Store(#[from] StoreError),
+}
+
+/// What the rest of the node asks of the network task.
+pub(crate) enum Request {
+    Dial {
+        address: Multiaddr,
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    FindHead {
+        blinded: BlindedKey,
+        reply: oneshot::Sender<HeadsFound>,
+    },
+    /// Providers as they are found; connected ones and those being dialled.
+    FindProviders {
+        blinded: BlindedKey,
+        found: mpsc::Sender<PeerId>,
+    },
+    PutHead {
+        head: Head,
+        reply: oneshot::Sender<u32>,
+    },
+    Provide {
+        blinded: BlindedKey,
+        on: bool,
+    },
+    AddBootstrap {
+        addresses: Vec<Multiaddr>,
+    },
+    RetryNow,
+    ShutDown,
+    Ban {
+        peer: PeerId,
+    },
+    Snapshot {
+        reply: oneshot::Sender<Snapshot>,
+    },
+}
+
+/// The result of looking a head up.
+#[derive(Debug, Default)]
+pub(crate) struct HeadsFound {
+    /// Valid heads filed under the key, from independent peers; `None` is this node's own record store.
+    pub heads: Vec<(Head, Option<PeerId>)>,
+    /// Peers that answered, with the head or without.
+    pub asked: u32,
+}
+
+/// The network's state at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    pub peers: Vec<peers::Peer>,
+    /// Own addresses, each with `/p2p/PEER`.
+    pub addresses: Vec<Multiaddr>,
+}
+
+/// What the network task tells the node.
+#[derive(Debug, Clone)]
+pub(crate) enum NetworkEvent {
+    Join(JoinState),
+    /// A direct (not relayed) connection exists now, or the last one is gone.
+    Connected(PeerId),
+    Disconnected(PeerId),
+}
+
+/// A handle on the network task.
+#[derive(Clone)]
+pub(crate) struct Network {
+    requests: mpsc::Sender<Request>,
+}
+
+/// The network task is gone: the node is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node has stopped")]
+pub(crate) struct Gone;
+
+impl Network {
+    async fn send(&mut self, request: Request) -> Result<(), Gone> {
+        self.requests.send(request).await.map_err(|_| Gone)
+    }
+
+    async fn ask<T>(&mut self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(make(reply)).await?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    pub async fn dial(&mut self, address: Multiaddr) -> Result<Result<(), String>, Gone> {
+        self.ask(|reply| Request::Dial { address, reply }).await
+    }
+
+    pub async fn find_head(&mut self, blinded: BlindedKey) -> Result<HeadsFound, Gone> {
+        self.ask(|reply| Request::FindHead { blinded, reply }).await
+    }
+
+    pub async fn find_providers(&mut self, blinded: BlindedKey) -> Result<mpsc::Receiver<PeerId>, Gone> {
+        let (found, receiver) = mpsc::channel(limits::PROVIDERS_PER_SITE_MAX);
+        self.send(Request::FindProviders { blinded, found }).await?;
+        Ok(receiver)
+    }
+
+    pub async fn put_head(&mut self, head: Head) -> Result<u32, Gone> {
+        self.ask(|reply| Request::PutHead { head, reply }).await
+    }
+
+    pub async fn provide(&mut self, blinded: BlindedKey, on: bool) -> Result<(), Gone> {
+        self.send(Request::Provide { blinded, on }).await
+    }
+
+    pub async fn add_bootstrap(&mut self, addresses: Vec<Multiaddr>) -> Result<(), Gone> {
+        self.send(Request::AddBootstrap { addresses }).await
+    }
+
+    pub async fn retry_now(&mut self) -> Result<(), Gone> {
+        self.send(Request::RetryNow).await
+    }
+
+    pub async fn shut_down(&mut self) -> Result<(), Gone> {
+        self.send(Request::ShutDown).await
+    }
+
+    pub async fn ban(&mut self, peer: PeerId) -> Result<(), Gone> {
+        self.send(Request::Ban { peer }).await
+    }
+
+    pub async fn snapshot(&mut self) -> Result<Snapshot, Gone> {
+        self.ask(|reply| Request::Snapshot { reply }).await
+    }
+}
+
+/// What [`start`] gives back.
+pub(crate) struct Started {
+    pub network: Network,
+    pub events: mpsc::Receiver<NetworkEvent>,
+    pub streams: libp2p_stream::Control,
+    pub local: PeerId,
+}
+
+/// Builds the swarm, listens, and runs the network task until every [`Network`] handle is dropped.
+pub(crate) async fn start(config: &NodeConfig) -> Result<Started, StartError> {
+    let mut seed = config.identity_seed;
+    let identity = Keypair::ed25519_from_bytes(&mut seed).unwrap_or_else(|_| Keypair::generate_ed25519());
+    let local = identity.public().to_peer_id();
+    let mut swarm = crate::swarm::build(config, &identity)?;
+    let listeners = task::listen(&mut swarm, config)?;
+    for address in &config.external {
+        swarm.add_external_address(address.clone());
+    }
+    let streams = swarm.behaviour().streams.new_control();
+    let (requests, inbox) = mpsc::channel(limits::COMMAND_QUEUE);
+    let (events_sender, events) = mpsc::channel(limits::EVENT_QUEUE);
+    let mut task = task::Task::new(swarm, config, inbox, events_sender);
+    task.listening(listeners).await?;
+    crate::platform::spawn(task.run());
+    Ok(Started { network: Network { requests }, events, streams, local })
+}
+
+/// How the swarm itself is set.
+pub(crate) fn swarm_config(config: swarm::Config) -> swarm::Config {
+    config
+        .with_idle_connection_timeout(limits::IDLE_CONNECTION_TIMEOUT)
+        .with_max_negotiating_inbound_streams(limits::NEGOTIATING_STREAMS_MAX)
+        .with_per_connection_event_buffer_size(32)
+}
+
+/// Time a listener may take to tell its address.
+pub(crate) const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);

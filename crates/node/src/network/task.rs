@@ -1,0 +1,471 @@
+//! The loop that drives the swarm.
+
+use super::{
+    HeadsFound, LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError,
+    first_contact::{FirstContact, JoinState},
+    lookups::Lookups,
+    peers::{self, Peers},
+};
+use crate::{
+    behaviour::{Behaviour, BehaviourEvent},
+    config::{NodeConfig, Role},
+    limits::{self, protocol},
+    platform,
+};
+use futures::{
+    FutureExt, StreamExt,
+    channel::{mpsc, oneshot},
+    future::{Either, select},
+};
+use libp2p::{
+    Multiaddr, PeerId, Swarm,
+    core::transport::ListenerId,
+    identify, kad,
+    multiaddr::Protocol,
+    swarm::{ConnectionId, SwarmEvent, dial_opts::DialOpts},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+    time::Duration,
+};
+
+/// The task looks at its timers at least this often.
+const TICK: Duration = Duration::from_secs(1);
+/// How often a node that still has other peers tries a first contact that went away: it may have restarted empty.
+const FIRST_CONTACT_CHECK: Duration = Duration::from_secs(15);
+
+pub(super) struct Task {
+    swarm: Swarm<Behaviour>,
+    role: Role,
+    inbox: mpsc::Receiver<Request>,
+    events: mpsc::Sender<NetworkEvent>,
+    peers: Peers,
+    lookups: Lookups,
+    first: FirstContact,
+    join: JoinState,
+    /// Dials a command waits for, and dials to first contacts.
+    dials: HashMap<ConnectionId, Dial>,
+    /// Relays a reservation was asked of.
+    reserved: HashSet<PeerId>,
+    provider_dials: usize,
+    /// No external addresses were configured: the listen addresses are taken for reachable.
+    listens_publicly: bool,
+    first_checked_ms: u64,
+}
+
+enum Dial {
+    Command(oneshot::Sender<Result<(), String>>),
+    FirstContact,
+    Provider,
+}
+
+/// Starts every configured listener.
+pub(super) fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    config: &NodeConfig,
+) -> Result<Vec<(ListenerId, Multiaddr)>, StartError> {
+    let mut listeners = Vec::new();
+    for address in &config.listen {
+        let id = swarm
+            .listen_on(address.clone())
+            .map_err(|error| StartError::Listen { address: address.clone(), reason: error.to_string() })?;
+        listeners.push((id, address.clone()));
+    }
+    Ok(listeners)
+}
+
+impl Task {
+    pub fn new(
+        swarm: Swarm<Behaviour>,
+        config: &NodeConfig,
+        inbox: mpsc::Receiver<Request>,
+        events: mpsc::Sender<NetworkEvent>,
+    ) -> Self {
+        let mut task = Self {
+            swarm,
+            role: config.role,
+            inbox,
+            events,
+            peers: Peers::default(),
+            lookups: Lookups::default(),
+            first: FirstContact::new(),
+            join: JoinState::Joining,
+            dials: HashMap::new(),
+            reserved: HashSet::new(),
+            provider_dials: 0,
+            listens_publicly: config.external.is_empty(),
+            first_checked_ms: 0,
+        };
+        task.add_bootstrap(config.bootstrap.clone());
+        task
+    }
+
+    /// Waits until every listener has an address, so that a taken port is an error of the start.
+    pub async fn listening(&mut self, mut listeners: Vec<(ListenerId, Multiaddr)>) -> Result<(), StartError> {
+        let mut timeout = pin!(platform::sleep(LISTEN_TIMEOUT).fuse());
+        while let Some((_, address)) = listeners.first().cloned() {
+            let next = select(self.swarm.next(), &mut timeout).await;
+            match next {
+                Either::Left((Some(SwarmEvent::NewListenAddr { listener_id, address }), _)) => {
+                    listeners.retain(|(id, _)| *id != listener_id);
+                    self.on_swarm_event(SwarmEvent::NewListenAddr { listener_id, address });
+                }
+                Either::Left((Some(SwarmEvent::ListenerClosed { listener_id, reason, .. }), _)) => {
+                    if let Some((_, address)) = listeners.iter().find(|(id, _)| *id == listener_id) {
+                        let reason = reason.err().map_or_else(|| "closed".into(), |error| error.to_string());
+                        return Err(StartError::Listen { address: address.clone(), reason });
+                    }
+                }
+                Either::Left((Some(event), _)) => self.on_swarm_event(event),
+                Either::Left((None, _)) | Either::Right(_) => {
+                    return Err(StartError::Listen { address, reason: "no address after 10 s".into() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs until every handle is dropped.
+    pub async fn run(mut self) {
+        enum Next {
+            Request(Option<Request>),
+            Swarm(Option<SwarmEvent<BehaviourEvent>>),
+            Timer,
+        }
+        loop {
+            let now = platform::monotonic_ms();
+            self.on_timers(now);
+            let wait =
+                self.lookups.next_due_ms().map_or(TICK, |at| TICK.min(Duration::from_millis(at.saturating_sub(now))));
+            let next = {
+                let mut timer = pin!(platform::sleep(wait).fuse());
+                let mut request = self.inbox.next().fuse();
+                let mut event = self.swarm.next().fuse();
+                futures::select! {
+                    request = request => Next::Request(request),
+                    event = event => Next::Swarm(event),
+                    () = timer => Next::Timer,
+                }
+            };
+            match next {
+                Next::Request(Some(Request::ShutDown)) => return,
+                Next::Request(Some(request)) => self.on_request(request),
+                Next::Swarm(Some(event)) => self.on_swarm_event(event),
+                Next::Timer => {}
+                Next::Request(None) | Next::Swarm(None) => return,
+            }
+        }
+    }
+
+    fn on_timers(&mut self, now_ms: u64) {
+        for id in self.lookups.due(now_ms) {
+            if let Some(mut query) = self.swarm.behaviour_mut().kademlia.query_mut(&id) {
+                query.finish();
+            }
+        }
+        let check = now_ms.saturating_sub(self.first_checked_ms) >= FIRST_CONTACT_CHECK.as_millis() as u64;
+        if self.first.is_due(now_ms) || (check && self.misses_first_contact()) {
+            let known = self.first.known().to_vec();
+            self.dial_first_contacts(known);
+        }
+        if check {
+            self.first_checked_ms = now_ms;
+        }
+    }
+
+    /// Whether this node is joined, and yet no first contact is connected.
+    fn misses_first_contact(&self) -> bool {
+        self.join == JoinState::Joined && !self.first.known().iter().any(|(peer, _)| self.peers.is_direct(peer))
+    }
+
+    fn tell(&mut self, event: NetworkEvent) {
+        // The node drains this channel without waiting for anything; a full one means it is gone.
+        let _ = self.events.try_send(event);
+    }
+
+    fn set_join(&mut self, state: Option<JoinState>) {
+        let Some(state) = state else { return };
+        if self.join != state {
+            self.join = state.clone();
+            self.tell(NetworkEvent::Join(state));
+        }
+    }
+
+    fn jitter() -> f64 {
+        platform::random_bytes::<1>().map_or(0.5, |[byte]| f64::from(byte) / 255.0)
+    }
+
+    // --- requests ---------------------------------------------------------------------------------------------
+
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Dial { address, reply } => self.dial(address, reply),
+            Request::FindHead { blinded, reply } => {
+                if self.lookups.is_full() {
+                    let _ = reply.send(HeadsFound::default());
+                    return;
+                }
+                let key = blinded.head_record_key();
+                let id = self.swarm.behaviour_mut().kademlia.get_record(kad::RecordKey::new(&key));
+                self.lookups.wait_for_head(id, key.to_vec(), reply);
+            }
+            Request::FindProviders { blinded, found } => {
+                if !self.lookups.is_full() {
+                    let key = kad::RecordKey::new(&blinded.provider_record_key());
+                    let id = self.swarm.behaviour_mut().kademlia.get_providers(key);
+                    self.lookups.wait_for_providers(id, found);
+                }
+            }
+            Request::PutHead { head, reply } => {
+                let key = kad::RecordKey::new(&head.blinded_key().head_record_key());
+                let record = kad::Record::new(key, head.as_bytes().to_vec());
+                match self.swarm.behaviour_mut().kademlia.put_record(record, kad::Quorum::All) {
+                    Ok(id) if !self.lookups.is_full() => self.lookups.wait_for_put(id, reply),
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(%error, "the head was not put");
+                        let _ = reply.send(0);
+                    }
+                }
+            }
+            Request::Provide { blinded, on } => {
+                let key = kad::RecordKey::new(&blinded.provider_record_key());
+                let kademlia = &mut self.swarm.behaviour_mut().kademlia;
+                if !on {
+                    kademlia.stop_providing(&key);
+                } else if let Err(error) = kademlia.start_providing(key) {
+                    tracing::warn!(%error, "the site cannot be announced");
+                }
+            }
+            Request::AddBootstrap { addresses } => self.add_bootstrap(addresses),
+            // The loop ends on it before it gets here.
+            Request::ShutDown => {}
+            Request::RetryNow => self.first.retry_now(),
+            Request::Ban { peer } => {
+                tracing::info!(%peer, "banned for this session");
+                self.swarm.behaviour_mut().gate.ban(peer);
+                self.swarm.behaviour_mut().kademlia.remove_peer(&peer);
+                let _ = self.swarm.disconnect_peer_id(peer);
+            }
+            Request::Snapshot { reply } => {
+                let local = *self.swarm.local_peer_id();
+                let with_peer = |address: &Multiaddr| address.clone().with_p2p(local).unwrap_or_else(|address| address);
+                let addresses = self.swarm.external_addresses().chain(self.swarm.listeners()).map(with_peer).collect();
+                let _ = reply.send(Snapshot { peers: self.peers.list(), addresses });
+            }
+        }
+    }
+
+    fn dial(&mut self, address: Multiaddr, reply: oneshot::Sender<Result<(), String>>) {
+        let Some((peer, plain)) = peers::split_peer(address) else {
+            let _ = reply.send(Err("the address does not end in /p2p/PEER".into()));
+            return;
+        };
+        if self.peers.is_direct(&peer) {
+            let _ = reply.send(Ok(()));
+            return;
+        }
+        self.peers.remember(peer, plain.clone());
+        let options = DialOpts::peer_id(peer).addresses(vec![plain]).build();
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.dials.insert(id, Dial::Command(reply));
+            }
+            Err(error) => {
+                let _ = reply.send(Err(error.to_string()));
+            }
+        }
+    }
+
+    fn add_bootstrap(&mut self, addresses: Vec<Multiaddr>) {
+        let usable = addresses
+            .into_iter()
+            .filter_map(peers::split_peer)
+            .filter(|(peer, address)| peer != self.swarm.local_peer_id() && meganet_transport::can_dial(address))
+            .collect();
+        let fresh = self.first.add(usable);
+        for (peer, address) in &fresh {
+            self.peers.remember(*peer, address.clone());
+            // First contacts are DHT servers by definition, so lookups need not wait for identify.
+            self.swarm.behaviour_mut().kademlia.add_address(peer, address.clone());
+        }
+        self.dial_first_contacts(fresh);
+    }
+
+    fn dial_first_contacts(&mut self, contacts: Vec<(PeerId, Multiaddr)>) {
+        let mut by_peer: HashMap<PeerId, Vec<Multiaddr>> = HashMap::new();
+        for (peer, address) in contacts {
+            by_peer.entry(peer).or_default().push(address);
+        }
+        for (peer, addresses) in by_peer {
+            if self.peers.is_direct(&peer) {
+                continue;
+            }
+            let options = DialOpts::peer_id(peer).addresses(addresses).build();
+            let id = options.connection_id();
+            match self.swarm.dial(options) {
+                Ok(()) => {
+                    self.first.dial_started();
+                    self.dials.insert(id, Dial::FirstContact);
+                }
+                Err(error) => tracing::debug!(%peer, %error, "first contact not dialled"),
+            }
+        }
+        let state = self.first.check(self.peers.direct_count(), platform::monotonic_ms(), Self::jitter());
+        self.set_join(state);
+    }
+
+    fn dial_provider(&mut self, peer: PeerId) {
+        if self.peers.is_direct(&peer)
+            || peer == *self.swarm.local_peer_id()
+            || self.provider_dials >= limits::PROVIDER_DIALS_MAX
+        {
+            return;
+        }
+        // The behaviours add what the running query knows. Circuits are for signalling, not for content.
+        let known = self.peers.addresses(&peer).into_iter().filter(|address| !peers::is_relayed(address)).collect();
+        let options = DialOpts::peer_id(peer).addresses(known).extend_addresses_through_behaviour().build();
+        let id = options.connection_id();
+        if self.swarm.dial(options).is_ok() {
+            self.provider_dials += 1;
+            self.dials.insert(id, Dial::Provider);
+        }
+    }
+
+    // --- swarm events -----------------------------------------------------------------------------------------
+
+    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                let address = endpoint.get_remote_address().clone();
+                if endpoint.is_dialer() && !peers::is_relayed(&address) {
+                    let plain = peers::split_peer(address.clone()).map_or_else(|| address.clone(), |(_, plain)| plain);
+                    self.peers.remember(peer_id, plain);
+                }
+                let first_direct = self.peers.connected(peer_id, connection_id, address);
+                self.dial_ended(connection_id, None);
+                if first_direct {
+                    self.tell(NetworkEvent::Connected(peer_id));
+                    if self.first.is_known(&peer_id) && self.join == JoinState::Joined {
+                        // Back after a restart, or one more: what is held is announced there too.
+                        self.tell(NetworkEvent::Join(JoinState::Joined));
+                    }
+                    let state = self.first.check(self.peers.direct_count(), platform::monotonic_ms(), Self::jitter());
+                    self.set_join(state);
+                }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+                tracing::debug!(peer = %peer_id, ?cause, "connection closed");
+                if self.peers.disconnected(peer_id, connection_id) {
+                    self.reserved.remove(&peer_id);
+                    self.tell(NetworkEvent::Disconnected(peer_id));
+                    let known = self.first.known().to_vec();
+                    if self.first.is_known(&peer_id) && self.peers.direct_count() == 0 {
+                        self.dial_first_contacts(known);
+                    }
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error, .. } => {
+                tracing::debug!(peer = ?peer_id, %error, "dial failed");
+                self.dial_ended(connection_id, Some(error.to_string()));
+            }
+            SwarmEvent::NewExternalAddrOfPeer { peer_id, address } => {
+                if let Some((_, plain)) = peers::split_peer(address.clone()) {
+                    self.peers.remember(peer_id, plain);
+                } else {
+                    self.peers.remember(peer_id, address);
+                }
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                // A relay must name addresses in its reservations, and a provider in its announcements. Without configured
+                // ones these are the addresses it listens on.
+                if self.role.is_server() && self.listens_publicly && !peers::is_relayed(&address) {
+                    self.swarm.add_external_address(address);
+                }
+            }
+            SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
+            _ => {}
+        }
+    }
+
+    fn dial_ended(&mut self, id: ConnectionId, error: Option<String>) {
+        match self.dials.remove(&id) {
+            Some(Dial::Command(reply)) => {
+                let _ = reply.send(error.map_or(Ok(()), Err));
+            }
+            Some(Dial::FirstContact) => {
+                let now = platform::monotonic_ms();
+                let state = self.first.dial_ended(error, self.peers.direct_count(), now, Self::jitter());
+                self.set_join(state);
+            }
+            Some(Dial::Provider) => self.provider_dials = self.provider_dials.saturating_sub(1),
+            None => {}
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                self.on_identified(peer_id, info)
+            }
+            BehaviourEvent::Ping(ping) => {
+                if let Ok(rtt) = ping.result {
+                    self.peers.measured(ping.peer, rtt);
+                }
+            }
+            BehaviourEvent::Kademlia(kad::Event::OutboundQueryProgressed { id, result, stats, step }) => {
+                let todo = self.lookups.progressed(id, result, &stats, &step, platform::monotonic_ms());
+                for peer in todo.dial {
+                    self.dial_provider(peer);
+                }
+                if let Some(id) = todo.finish
+                    && let Some(mut query) = self.swarm.behaviour_mut().kademlia.query_mut(&id)
+                {
+                    query.finish();
+                }
+                if let Some(peer) = todo.liar {
+                    tracing::warn!(%peer, "returned a record that does not verify");
+                    self.on_request(Request::Ban { peer });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
+        let server = info.protocols.contains(&protocol::KADEMLIA);
+        let verified = self.peers.identified(peer, &info.agent_version, server, &info.listen_addrs);
+        if server {
+            for address in verified {
+                let plain = peers::split_peer(address.clone()).map_or(address, |(_, plain)| plain);
+                if meganet_transport::can_dial(&plain) {
+                    self.peers.remember(peer, plain.clone());
+                    self.swarm.behaviour_mut().kademlia.add_address(&peer, plain);
+                }
+            }
+        }
+        if self.role == Role::Tab && info.protocols.contains(&libp2p::relay::HOP_PROTOCOL_NAME) {
+            self.reserve(peer);
+        }
+    }
+
+    /// Asks a relay for a reservation, so that others can signal to this tab through it. One relay at a time is enough
+    /// while signalling is all that circuits carry.
+    fn reserve(&mut self, relay: PeerId) {
+        if !self.reserved.is_empty() {
+            return;
+        }
+        let Some(address) = self.peers.addresses(&relay).into_iter().find(|address| !peers::is_relayed(address)) else {
+            return;
+        };
+        let circuit = address.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit);
+        match self.swarm.listen_on(circuit) {
+            Ok(_) => {
+                self.reserved.insert(relay);
+            }
+            Err(error) => tracing::debug!(%relay, %error, "no reservation"),
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Starting a node and talking to it.
+
+use crate::{
+    api::{ApiError, Command, Contribution, Event, IDS_MAX, PeerInfo, Phase, Reply, Stage, Status},
+    config::{NodeConfig, Role},
+    exchange::{self, Exchange},
+    fetch::Means,
+    limits,
+    network::{self, JoinState, Network, NetworkEvent, StartError},
+    platform::{self, lock},
+    sites::Sites,
+    store::{Store, StoreError},
+};
+use futures::{Stream, StreamExt, channel::mpsc};
+use libp2p::{Multiaddr, PeerId};
+use std::{
+    collections::HashSet,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// Commands carried out at once.
+const COMMANDS_MAX: usize = 1_024;
+/// Progress events of one complete fetch come at most this often.
+const PROGRESS_EVERY_MS: u64 = 100;
+/// Waiting before everything held is announced after a (re)join, so that several joins cost one announcement.
+const ANNOUNCE_DELAY: Duration = Duration::from_millis(300);
+
+/// A node. [`Node::start`] gives the handle that everything is done through.
+pub struct Node;
+
+/// A handle on a running node; cheap to clone.
+#[derive(Clone)]
+pub struct NodeHandle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    local: PeerId,
+    agent: String,
+    network: Network,
+    store: Arc<dyn Store>,
+    sites: Sites,
+    listeners: Listeners,
+    state: Mutex<State>,
+    contributing: Arc<AtomicBool>,
+    traffic: Arc<Traffic>,
+    running: AtomicUsize,
+    stopped: AtomicBool,
+}
+
+struct State {
+    phase: Phase,
+    joined_ms: Option<u64>,
+}
+
+/// Chunk bytes sent and received since the start.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    pub sent_bytes: AtomicU64,
+    pub received_bytes: AtomicU64,
+}
+
+type Listeners = Arc<Mutex<Vec<mpsc::Sender<Event>>>>;
+
+/// Events of a node. A listener that falls [`limits::EVENT_QUEUE`] events behind misses some.
+pub struct EventStream {
+    receiver: mpsc::Receiver<Event>,
+}
+
+impl Stream for EventStream {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.receiver.poll_next_unpin(context)
+    }
+}
+
+fn tell(listeners: &Listeners, event: &Event) {
+    lock(listeners).retain_mut(|listener| match listener.try_send(event.clone()) {
+        Ok(()) => true,
+        Err(error) => error.is_full(),
+    });
+}
+
+impl Node {
+    /// Opens the network and begins to join. Returns once every listener has its address.
+    ///
+    /// # Errors
+    /// [`StartError`] when a listener's port is taken, the certificate cannot be read, or the store fails.
+    pub async fn start(config: NodeConfig, store: Arc<dyn Store>) -> Result<NodeHandle, StartError> {
+        let started_ms = platform::monotonic_ms();
+        store.usage().await?;
+        let network::Started { network, events, mut streams, local } = network::start(&config).await?;
+        let inbound = streams.accept(limits::protocol::EXCHANGE).map_err(|_| StartError::Exchange)?;
+
+        let listeners: Listeners = Arc::default();
+        let traffic = Arc::new(Traffic::default());
+        let contributing = Arc::new(AtomicBool::new(config.contribute));
+        let joined = Arc::new(AtomicBool::new(false));
+        let connected = Arc::new(Mutex::new(HashSet::new()));
+        let (problem, problems) = mpsc::channel(limits::EVENT_QUEUE);
+        let exchange = Exchange::new(streams, config.role, traffic.clone());
+        let means = Means {
+            local,
+            network: network.clone(),
+            exchange,
+            store: store.clone(),
+            connected: connected.clone(),
+            problem,
+        };
+        let sites = {
+            let listeners = listeners.clone();
+            let tell = Arc::new(move |event: Event| tell(&listeners, &event));
+            Sites::new(means, tell, contributing.clone(), joined.clone(), config.store_quota_bytes)
+        };
+        let answering =
+            exchange::Answering { store: store.clone(), contributing: contributing.clone(), traffic: traffic.clone() };
+        platform::spawn(exchange::serve(inbound, answering));
+
+        let inner = Arc::new(Inner {
+            local,
+            agent: config.agent.clone(),
+            network,
+            store,
+            sites,
+            listeners,
+            state: Mutex::new(State { phase: Phase::Joining, joined_ms: None }),
+            contributing,
+            traffic,
+            running: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+        });
+        platform::spawn(follow_network(Arc::downgrade(&inner), events, joined, connected, started_ms, config.role));
+        platform::spawn(follow_problems(Arc::downgrade(&inner), problems));
+        Ok(NodeHandle { inner })
+    }
+}
+
+type Weak = std::sync::Weak<Inner>;
+
+/// Turns what the network task tells into the node's state.
+async fn follow_network(
+    node: Weak,
+    mut events: mpsc::Receiver<NetworkEvent>,
+    joined: Arc<AtomicBool>,
+    connected: Arc<Mutex<HashSet<PeerId>>>,
+    started_ms: u64,
+    role: Role,
+) {
+    while let Some(event) = events.next().await {
+        let Some(inner) = node.upgrade() else { return };
+        match event {
+            NetworkEvent::Connected(peer) => {
+                lock(&connected).insert(peer);
+                inner.sites.peer_connected(peer);
+            }
+            NetworkEvent::Disconnected(peer) => {
+                lock(&connected).remove(&peer);
+                inner.sites.peer_disconnected(peer);
+            }
+            NetworkEvent::Join(JoinState::Joined) => {
+                joined.store(true, Ordering::Relaxed);
+                inner.set_phase(Phase::Joined, Some(platform::monotonic_ms().saturating_sub(started_ms)));
+                inner.sites.joined();
+                if role != Role::Bootstrap {
+                    platform::spawn(announce_soon(node.clone()));
+                }
+            }
+            NetworkEvent::Join(JoinState::Joining) => {
+                joined.store(false, Ordering::Relaxed);
+                inner.set_phase(Phase::Joining, None);
+            }
+            NetworkEvent::Join(JoinState::Offline { retry_in, reason }) => {
+                joined.store(false, Ordering::Relaxed);
+                inner.set_phase(Phase::Offline { retry_in_ms: retry_in.as_millis() as u64, reason }, None);
+            }
+        }
+        NodeHandle { inner }.tell_status().await;
+    }
+    if let Some(inner) = node.upgrade() {
+        inner.stopped.store(true, Ordering::Relaxed);
+        inner.set_phase(Phase::Stopped, None);
+        NodeHandle { inner }.tell_status().await;
+    }
+}
+
+async fn announce_soon(node: Weak) {
+    platform::sleep(ANNOUNCE_DELAY).await;
+    let Some(inner) = node.upgrade() else { return };
+    if inner.contributing.load(Ordering::Relaxed)
+        && let Err(error) = inner.sites.announce_all().await
+    {
+        tracing::warn!(%error, "stored sites could not be announced");
+    }
+}
+
+async fn follow_problems(node: Weak, mut problems: mpsc::Receiver<StoreError>) {
+    while let Some(error) = problems.next().await {
+        let Some(inner) = node.upgrade() else { return };
+        let message = format!("Not everything could be stored ({error}). Pages are shown all the same.");
+        tell(&inner.listeners, &Event::Problem { message });
+    }
+}
+
+impl Inner {
+    fn set_phase(&self, phase: Phase, joined_ms: Option<u64>) {
+        let mut state = lock(&self.state);
+        state.phase = phase;
+        state.joined_ms = state.joined_ms.or(joined_ms);
+    }
+}
+
+/// Counts a command as running until it is dropped.
+struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl NodeHandle {
+    /// This node's peer id.
+    pub fn peer_id(&self) -> PeerId {
+        self.inner.local
+    }
+
+    /// Carries one command out. Dropping the future cancels what only this command needs.
+    ///
+    /// # Errors
+    /// [`ApiError`]; nothing is lost by any of them.
+    pub async fn call(&self, command: Command) -> Result<Reply, ApiError> {
+        if self.inner.stopped.load(Ordering::Relaxed) {
+            return Err(ApiError::Stopped);
+        }
+        let before = self.inner.running.fetch_add(1, Ordering::Relaxed);
+        let _running = Running(&self.inner.running);
+        if before >= COMMANDS_MAX {
+            return Err(ApiError::Busy);
+        }
+        self.carry_out(command).await
+    }
+
+    async fn carry_out(&self, command: Command) -> Result<Reply, ApiError> {
+        let sites = &self.inner.sites;
+        let store = self.inner.store.as_ref();
+        match command {
+            Command::Status => Ok(Reply::Status(self.status().await?)),
+            Command::OpenSite { address } => {
+                let site = sites.open(address, true).await?;
+                Ok(Reply::Site(site.info(store).await?))
+            }
+            Command::Site { address } => Ok(Reply::Site(sites.info(address).await?)),
+            Command::Sites => Ok(Reply::Sites(sites.list().await?)),
+            Command::Files { address } => Ok(Reply::Files(sites.open(address, false).await?.files())),
+            Command::Read { address, path, offset, max_bytes } => {
+                let site = sites.open(address, false).await?;
+                Ok(Reply::Content(site.read(store, &path, offset, max_bytes).await?))
+            }
+            Command::FetchAll { address, allow_large } => {
+                self.fetch_all(address, allow_large).await?;
+                Ok(Reply::Done)
+            }
+            Command::Pin { address, pinned } => sites.pin(address, pinned).await.map(|()| Reply::Done),
+            Command::Forget { address } => sites.forget(address).await.map(|()| Reply::Done),
+            Command::SetContribution { contribution } => {
+                self.inner.contributing.store(contribution == Contribution::On, Ordering::Relaxed);
+                sites.announce_all().await?;
+                self.tell_status().await;
+                Ok(Reply::Done)
+            }
+            Command::CurrentHead { address } => Ok(Reply::Head(sites.current_head(address).await?)),
+            Command::HeldChunks { ids } => {
+                if ids.len() > IDS_MAX {
+                    return Err(ApiError::Refused { reason: format!("at most {IDS_MAX} ids at once") });
+                }
+                let mut held = Vec::with_capacity(ids.len());
+                for id in ids {
+                    held.push(store.has_chunk(id).await?);
+                }
+                Ok(Reply::Held(held))
+            }
+            Command::StoreChunk { sealed } => Ok(Reply::Chunk(sites.store_chunk(sealed).await?)),
+            Command::Publish { address, head } => Ok(Reply::Published(sites.publish(address, head).await?)),
+            Command::Connect { multiaddr } => self.connect(&multiaddr).await,
+            Command::Providers { address } => self.providers(address).await,
+            Command::RetryNow => {
+                let _ = self.inner.network.clone().retry_now().await;
+                Ok(Reply::Done)
+            }
+            Command::Shutdown => {
+                self.inner.stopped.store(true, Ordering::Relaxed);
+                let _ = self.inner.network.clone().shut_down().await;
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    async fn connect(&self, multiaddr: &str) -> Result<Reply, ApiError> {
+        let refused = |reason: String| ApiError::Refused { reason };
+        let address: Multiaddr =
+            multiaddr.parse().map_err(|error| refused(format!("“{multiaddr}” is no multiaddr: {error}")))?;
+        match self.inner.network.clone().dial(address).await {
+            Ok(Ok(())) => Ok(Reply::Done),
+            Ok(Err(reason)) => Err(refused(reason)),
+            Err(_) => Err(ApiError::Stopped),
+        }
+    }
+
+    async fn providers(&self, address: meganet_core::address::Address) -> Result<Reply, ApiError> {
+        let mut network = self.inner.network.clone();
+        let mut lookup = network.find_providers(address.blinded()).await.map_err(|_| ApiError::Stopped)?;
+        let mut found = HashSet::new();
+        while let Some(peer) = lookup.next().await {
+            found.insert(peer);
+        }
+        let mut ids: Vec<_> = found.iter().map(PeerId::to_string).collect();
+        ids.sort();
+        Ok(Reply::Providers(ids))
+    }
+
+    async fn fetch_all(&self, address: meganet_core::address::Address, allow_large: bool) -> Result<(), ApiError> {
+        let site = self.inner.sites.open(address, false).await?;
+        if allow_large {
+            site.allow_large();
+        }
+        let since = platform::monotonic_ms();
+        let last = AtomicU64::new(0);
+        let progress = |done, total, bytes| {
+            let now = platform::monotonic_ms();
+            if done < total && now.saturating_sub(last.load(Ordering::Relaxed)) < PROGRESS_EVERY_MS {
+                return;
+            }
+            last.store(now, Ordering::Relaxed);
+            let stage = Stage::FetchingChunks { done, total, bytes };
+            let progress = crate::api::Progress { address, stage, elapsed_ms: now.saturating_sub(since) };
+            tell(&self.inner.listeners, &Event::Progress(progress));
+        };
+        site.fetch_all(self.inner.store.as_ref(), progress).await
+    }
+
+    /// Events from now on. With [`limits::LISTENERS_MAX`] listeners the oldest is let go.
+    pub fn events(&self) -> EventStream {
+        let (sender, receiver) = mpsc::channel(limits::EVENT_QUEUE);
+        let mut listeners = lock(&self.inner.listeners);
+        if listeners.len() >= limits::LISTENERS_MAX {
+            listeners.remove(0);
+        }
+        listeners.push(sender);
+        EventStream { receiver }
+    }
+
+    /// More first-contact addresses, each ending in `/p2p/PEER`; they are dialled at once.
+    pub async fn add_bootstrap(&self, addresses: Vec<Multiaddr>) {
+        let _ = self.inner.network.clone().add_bootstrap(addresses).await;
+    }
+
+    /// Connected DHT servers with listen addresses that were verified to be theirs: what a peer list is made of.
+    pub async fn known_peers(&self, max: usize) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        let Ok(snapshot) = self.inner.network.clone().snapshot().await else { return Vec::new() };
+        snapshot
+            .peers
+            .into_iter()
+            .filter(|peer| peer.server && !peer.verified.is_empty())
+            .take(max)
+            .map(|peer| (peer.peer, peer.verified))
+            .collect()
+    }
+
+    /// This node's addresses, each with `/p2p/PEER`.
+    pub async fn listen_addresses(&self) -> Vec<Multiaddr> {
+        self.inner.network.clone().snapshot().await.map(|snapshot| snapshot.addresses).unwrap_or_default()
+    }
+
+    async fn tell_status(&self) {
+        if let Ok(status) = self.status().await {
+            tell(&self.inner.listeners, &Event::Status(status));
+        }
+    }
+
+    async fn status(&self) -> Result<Status, ApiError> {
+        let inner = &self.inner;
+        let snapshot = inner.network.clone().snapshot().await;
+        let (peers, addresses) = snapshot.map(|snapshot| (snapshot.peers, snapshot.addresses)).unwrap_or_default();
+        let usage = inner.store.usage().await?;
+        let state = lock(&inner.state);
+        let info = |peer: network::Peer| PeerInfo {
+            peer_id: peer.peer.to_string(),
+            agent: peer.agent,
+            address: peer.address.to_string(),
+            relayed: peer.relayed,
+            rtt_ms: peer.rtt.map(|rtt| rtt.as_millis() as u32),
+        };
+        Ok(Status {
+            peer_id: inner.local.to_string(),
+            agent: inner.agent.clone(),
+            phase: state.phase.clone(),
+            joined_ms: state.joined_ms,
+            contribution: if inner.contributing.load(Ordering::Relaxed) { Contribution::On } else { Contribution::Off },
+            peers: peers.into_iter().take(limits::STATUS_PEERS_MAX).map(info).collect(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            stored_bytes: usage.bytes,
+            stored_chunks: usage.chunks,
+            sites: usage.sites,
+            sent_bytes: inner.traffic.sent_bytes.load(Ordering::Relaxed),
+            received_bytes: inner.traffic.received_bytes.load(Ordering::Relaxed),
+            memory_only: inner.store.memory_only(),
+        })
+    }
+}

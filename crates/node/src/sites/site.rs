@@ -1,0 +1,256 @@
+//! One open site: reading its files, and telling about it.
+
+use crate::{
+    api::{ApiError, Content, FileInfo, READ_MAX_BYTES, SiteInfo, Source, Timings},
+    fetch::{FetchError, Fetcher},
+    limits,
+    platform::{self, lock},
+    store::{SiteRecord, Store},
+};
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, TryStreamExt, future::Either, pin_mut, stream};
+use libp2p::PeerId;
+use meganet_core::{
+    address::Address,
+    chunk,
+    head::{Head, HeadInner},
+    keys::{BlindedKey, ReadKey},
+    limits::SITE_AUTO_FETCH_MAX_BYTES,
+    manifest::{Manifest, Span},
+};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Opened chunks kept in memory: small files share packs, and a video is read in pieces.
+const OPENED_CHUNKS_MAX: usize = 12;
+/// Chunks of one read or one complete fetch that are asked for at once.
+const CHUNKS_AT_ONCE: usize = 64;
+
+/// An open version of a site.
+pub(crate) struct Site {
+    pub address: Address,
+    blinded: BlindedKey,
+    pub head: Head,
+    inner: HeadInner,
+    manifest: Arc<Manifest>,
+    pub fetcher: Fetcher,
+    pub conflicting: bool,
+    pinned: AtomicBool,
+    own: bool,
+    confirmed: bool,
+    confirmed_ms: u64,
+    timings: Timings,
+    /// Content of chunks opened lately, by place in the manifest's table; the oldest first.
+    opened: Arc<Mutex<VecDeque<(u32, Bytes)>>>,
+    allowed_large: AtomicBool,
+}
+
+impl Site {
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        address: Address,
+        _read: ReadKey,
+        head: Head,
+        inner: HeadInner,
+        manifest: Manifest,
+        record: SiteRecord,
+        fetcher: Fetcher,
+        timings: Timings,
+        confirmed: bool,
+    ) -> Self {
+        Self {
+            address,
+            blinded: address.blinded(),
+            head,
+            inner,
+            manifest: Arc::new(manifest),
+            fetcher,
+            conflicting: record.conflict.is_some(),
+            pinned: AtomicBool::new(record.pinned),
+            own: record.own,
+            confirmed,
+            confirmed_ms: record.confirmed_ms,
+            timings,
+            opened: Arc::default(),
+            allowed_large: AtomicBool::new(false),
+        }
+    }
+
+    /// The same version, looked up again.
+    pub fn again(&self, confirmed: bool, fetcher: Fetcher) -> Self {
+        Self {
+            address: self.address,
+            blinded: self.blinded,
+            head: self.head.clone(),
+            inner: self.inner.clone(),
+            manifest: self.manifest.clone(),
+            fetcher,
+            conflicting: self.conflicting,
+            pinned: AtomicBool::new(self.pinned.load(Ordering::Relaxed)),
+            own: self.own,
+            confirmed: self.confirmed || confirmed,
+            confirmed_ms: if confirmed { platform::unix_ms() } else { self.confirmed_ms },
+            timings: self.timings,
+            opened: self.opened.clone(),
+            allowed_large: AtomicBool::new(self.allowed_large.load(Ordering::Relaxed)),
+        }
+    }
+
+    pub fn blinded(&self) -> BlindedKey {
+        self.blinded
+    }
+
+    pub fn set_pinned(&self, pinned: bool) {
+        self.pinned.store(pinned, Ordering::Relaxed);
+    }
+
+    /// The user agreed to fetch a site over the limit.
+    pub fn allow_large(&self) {
+        self.allowed_large.store(true, Ordering::Relaxed);
+    }
+
+    pub fn files(&self) -> Vec<FileInfo> {
+        let info = |entry: &meganet_core::manifest::Entry| FileInfo {
+            path: entry.path.clone(),
+            media_type: entry.media_type.clone(),
+            size: entry.size,
+        };
+        self.manifest.entries.iter().map(info).collect()
+    }
+
+    fn nobody_serves(&self) -> ApiError {
+        ApiError::NobodyServes { sequence: self.head.sequence(), providers: self.fetcher.seen.providers() }
+    }
+
+    /// A piece of a file, from the store or from peers.
+    pub async fn read(&self, store: &dyn Store, path: &str, offset: u64, max_bytes: u32) -> Result<Content, ApiError> {
+        let entry = self.manifest.resolve(path).ok_or_else(|| ApiError::NoSuchPath { path: path.into() })?;
+        let start = offset.min(entry.size);
+        let end = start.saturating_add(u64::from(max_bytes.min(READ_MAX_BYTES))).min(entry.size);
+        let spans =
+            self.manifest.spans(entry, start..end).map_err(|error| ApiError::Refused { reason: error.to_string() })?;
+        let pieces = stream::iter(spans.iter().enumerate())
+            .map(|(order, span)| self.piece(store, *span, order as u32))
+            .buffered(CHUNKS_AT_ONCE)
+            .try_collect::<Vec<_>>();
+        let timeout = platform::sleep(limits::READ_TIMEOUT).fuse();
+        pin_mut!(pieces, timeout);
+        let pieces = match futures::future::select(pieces, timeout).await {
+            Either::Left((pieces, _)) => pieces?,
+            Either::Right(_) => return Err(self.nobody_serves()),
+        };
+        let mut bytes = Vec::with_capacity((end - start) as usize);
+        for (piece, span) in pieces.iter().zip(&spans) {
+            bytes.extend_from_slice(piece.get(span.start as usize..span.end as usize).unwrap_or_default());
+        }
+        Ok(Content {
+            path: entry.path.clone(),
+            media_type: entry.media_type.clone(),
+            size: entry.size,
+            offset: start,
+            bytes,
+        })
+    }
+
+    /// The opened content of the chunk a span lies in.
+    async fn piece(&self, store: &dyn Store, span: Span, order: u32) -> Result<Bytes, ApiError> {
+        if let Some((_, content)) = lock(&self.opened).iter().find(|(place, _)| *place == span.chunk) {
+            return Ok(content.clone());
+        }
+        let damaged = || ApiError::Refused { reason: "the manifest names a chunk that does not exist".into() };
+        let reference = self.manifest.chunks.get(span.chunk as usize).ok_or_else(damaged)?;
+        let sealed = match store.chunk(reference.id).await {
+            Ok(Some(sealed)) => sealed,
+            // A store that fails must not keep a page from being read while peers serve it.
+            Ok(None) | Err(_) => {
+                // What the user waits for comes before a complete fetch, in order.
+                self.fetcher.get(reference.id, reference.size, order).await.map_err(|error| self.because(error))?
+            }
+        };
+        let content =
+            chunk::open(reference, &sealed).map_err(|error| ApiError::Refused { reason: error.to_string() })?;
+        let content = Bytes::from(content);
+        let mut opened = lock(&self.opened);
+        if opened.len() >= OPENED_CHUNKS_MAX {
+            opened.pop_front();
+        }
+        opened.push_back((span.chunk, content.clone()));
+        Ok(content)
+    }
+
+    fn because(&self, error: FetchError) -> ApiError {
+        match error {
+            FetchError::NobodyServes => self.nobody_serves(),
+            FetchError::Stopped => ApiError::Stopped,
+        }
+    }
+
+    /// Fetches every chunk that is not held. `progress` is called with (done, total, bytes of this fetch).
+    pub async fn fetch_all(&self, store: &dyn Store, progress: impl Fn(u32, u32, u64)) -> Result<(), ApiError> {
+        let size_bytes = self.inner.total_size;
+        if size_bytes > SITE_AUTO_FETCH_MAX_BYTES && !self.allowed_large.load(Ordering::Relaxed) && !self.own {
+            return Err(ApiError::TooLarge { size_bytes, limit_bytes: SITE_AUTO_FETCH_MAX_BYTES });
+        }
+        let total = self.manifest.chunks.len() as u32;
+        let mut missing = Vec::new();
+        for (place, reference) in self.manifest.chunks.iter().enumerate() {
+            if !store.has_chunk(reference.id).await? {
+                missing.push((place as u32, *reference));
+            }
+        }
+        let mut done = total - missing.len() as u32;
+        let mut received = 0;
+        progress(done, total, received);
+        let mut fetches = stream::iter(missing)
+            .map(|(place, reference)| self.fetcher.get(reference.id, reference.size, CHUNKS_AT_ONCE as u32 + place))
+            .buffer_unordered(CHUNKS_AT_ONCE);
+        while let Some(sealed) = fetches.next().await {
+            received += sealed.map_err(|error| self.because(error))?.len() as u64;
+            done += 1;
+            progress(done, total, received);
+        }
+        self.fetcher.flush().await?;
+        Ok(())
+    }
+
+    pub async fn info(&self, store: &dyn Store) -> Result<SiteInfo, ApiError> {
+        let mut held_chunks = 0;
+        let mut held_bytes = 0;
+        let mut counted = HashSet::new();
+        for reference in self.inner.manifest.iter().chain(&self.manifest.chunks) {
+            if counted.insert(reference.id) && store.has_chunk(reference.id).await? {
+                held_chunks += 1;
+                held_bytes += u64::from(reference.size);
+            }
+        }
+        let mut sources: Vec<_> = lock(&self.fetcher.seen.sources)
+            .iter()
+            .map(|(peer, bytes)| Source { peer_id: PeerId::to_string(peer), bytes: *bytes })
+            .collect();
+        sources.sort_by_key(|source| std::cmp::Reverse(source.bytes));
+        Ok(SiteInfo {
+            address: self.address,
+            title: self.manifest.title.clone(),
+            index: self.manifest.resolve("").map(|entry| entry.path.clone()),
+            sequence: self.head.sequence(),
+            time_ms: self.inner.time_ms,
+            last_confirmed_ms: (!self.confirmed).then_some(self.confirmed_ms),
+            total_bytes: self.inner.total_size,
+            files: self.manifest.entries.len() as u32,
+            chunks: counted.len() as u32,
+            held_chunks,
+            held_bytes,
+            holders: self.fetcher.seen.providers(),
+            sources,
+            conflicting: self.conflicting,
+            pinned: self.pinned.load(Ordering::Relaxed),
+            own: self.own,
+            timings: self.timings,
+        })
+    }
+}

@@ -1,0 +1,21 @@
+//! Builds the swarm. The transports differ per platform inside `meganet-transport`; the executor in `platform`.
+
+use crate::{behaviour::Behaviour, config::NodeConfig, network, platform};
+use libp2p::{Swarm, identity::Keypair, swarm};
+use std::{future::Future, pin::Pin};
+
+/// A swarm with every transport of this platform, not listening yet.
+///
+/// # Errors
+/// When the transports cannot be built from the configuration.
+pub(crate) fn build(
+    config: &NodeConfig,
+    identity: &Keypair,
+) -> Result<Swarm<Behaviour>, meganet_transport::BuildError> {
+    let options = meganet_transport::Options { webrtc_certificate_pem: config.webrtc_certificate_pem.clone() };
+    let built = meganet_transport::build(identity, options)?;
+    let behaviour = Behaviour::new(config, identity, built.relay_client);
+    let executor = |task: Pin<Box<dyn Future<Output = ()> + Send>>| platform::spawn(task);
+    let swarm_config = network::swarm_config(swarm::Config::with_executor(executor));
+    Ok(Swarm::new(built.transport, behaviour, identity.public().to_peer_id(), swarm_config))
+}

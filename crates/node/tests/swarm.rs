@@ -1,0 +1,227 @@
+//! Real nodes on loopback: joining, publishing, finding, reading, lying, leaving.
+
+use meganet_core::{
+    head::{Head, HeadInner},
+    keys::{ReadKey, SiteKey},
+    publish::{Builder, Plan, SiteFile},
+};
+use meganet_node::{
+    Multiaddr, Node, NodeHandle,
+    api::{ApiError, Command, Content, Published, Reply, SiteInfo},
+    config::NodeConfig,
+    store::{MemoryStore, Store},
+};
+use std::{sync::Arc, time::Duration};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn quic() -> Multiaddr {
+    "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()
+}
+
+async fn bootstrap(seed: u8) -> (NodeHandle, Vec<Multiaddr>) {
+    let mut config = NodeConfig::bootstrap([seed; 32]);
+    config.listen = vec![quic()];
+    let node = Node::start(config, Arc::new(MemoryStore::new(0))).await.unwrap();
+    let addresses = node.listen_addresses().await;
+    (node, addresses)
+}
+
+async fn native(seed: u8, bootstrap: &[Multiaddr]) -> NodeHandle {
+    let mut config = NodeConfig::native([seed; 32]);
+    config.listen = vec![quic()];
+    config.bootstrap = bootstrap.to_vec();
+    let node = Node::start(config, Arc::new(MemoryStore::new(256 << 20))).await.unwrap();
+    joined(&node).await;
+    node
+}
+
+/// Polls a condition of the node itself; the test fails if it does not come true.
+async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+    for _ in 0..300 {
+        if check().await {
+            return;
+        }
+        tokio::time::sleep(SECOND / 20).await;
+    }
+    panic!("{what} did not happen");
+}
+
+async fn joined(node: &NodeHandle) {
+    until("joining", || async {
+        match node.call(Command::Status).await.unwrap() {
+            Reply::Status(status) => status.phase == meganet_node::api::Phase::Joined,
+            other => panic!("unexpected {other:?}"),
+        }
+    })
+    .await;
+}
+
+struct Built {
+    head: Head,
+    chunks: Vec<Vec<u8>>,
+}
+
+/// A site made of these files, sealed and signed.
+fn build(key: &SiteKey, sequence: u64, files: &[(&str, Vec<u8>)]) -> Built {
+    let address = key.address();
+    let read = ReadKey::public(&address);
+    let listed =
+        files.iter().map(|(path, bytes)| SiteFile { path: (*path).into(), size: bytes.len() as u64 }).collect();
+    let plan = Plan::new(listed, &[], "Test".into()).unwrap();
+    let order: Vec<_> = plan.order().iter().map(|file| file.path.clone()).collect();
+    let mut builder = Builder::new(plan, read.clone());
+    let mut chunks = Vec::new();
+    for (index, path) in order.iter().enumerate() {
+        let bytes = &files.iter().find(|(name, _)| name == path).unwrap().1;
+        chunks.extend(builder.feed(index, bytes).unwrap().into_iter().map(|chunk| chunk.sealed));
+    }
+    let (manifest, rest) = builder.finish().unwrap();
+    chunks.extend(rest.into_iter().map(|chunk| chunk.sealed));
+    let (refs, sealed) = manifest.seal(&read).unwrap();
+    chunks.extend(sealed);
+    let inner = HeadInner {
+        time_ms: 1_700_000_000_000,
+        total_size: manifest.total_size(),
+        manifest_size: manifest.encode().len() as u32,
+        manifest: refs,
+        previous: None,
+    };
+    Built { head: Head::sign(key, &read, sequence, &inner).unwrap(), chunks }
+}
+
+async fn publish(node: &NodeHandle, key: &SiteKey, built: &Built) -> Published {
+    for sealed in &built.chunks {
+        node.call(Command::StoreChunk { sealed: sealed.clone() }).await.unwrap();
+    }
+    let head = built.head.as_bytes().to_vec();
+    match node.call(Command::Publish { address: key.address(), head }).await.unwrap() {
+        Reply::Published(published) => published,
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+async fn open(node: &NodeHandle, key: &SiteKey) -> Result<SiteInfo, ApiError> {
+    match node.call(Command::OpenSite { address: key.address() }).await? {
+        Reply::Site(info) => Ok(info),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+async fn read(node: &NodeHandle, key: &SiteKey, path: &str, offset: u64) -> Result<Content, ApiError> {
+    let command = Command::Read { address: key.address(), path: path.into(), offset, max_bytes: 1 << 20 };
+    match node.call(command).await? {
+        Reply::Content(content) => Ok(content),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    let large = (0..900_000u32).flat_map(|n| n.to_le_bytes()).collect();
+    vec![("index.html", b"<h1>hello</h1>".to_vec()), ("large.bin", large), ("docs/index.html", b"docs".to_vec())]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_published_site_is_found_by_address_and_read_whole() {
+    let (_bootstrap, contacts) = bootstrap(1).await;
+    let (author, reader) = (native(2, &contacts).await, native(3, &contacts).await);
+    let key = SiteKey::from_seed([7; 32]);
+    let published = publish(&author, &key, &build(&key, 1, &files())).await;
+    assert!(published.stored_on >= 1, "the head was put to another node");
+
+    let info = open(&reader, &key).await.unwrap();
+    assert_eq!((info.sequence, info.files), (1, 3));
+    assert_eq!(read(&reader, &key, "", 0).await.unwrap().bytes, files()[0].1);
+    assert_eq!(read(&reader, &key, "docs/", 0).await.unwrap().path, "docs/index.html");
+    let large = &files()[1].1;
+    let mut got = Vec::new();
+    while got.len() < large.len() {
+        let piece = read(&reader, &key, "large.bin", got.len() as u64).await.unwrap();
+        assert!(!piece.bytes.is_empty());
+        got.extend(piece.bytes);
+    }
+    assert_eq!(&got, large);
+    let middle = read(&reader, &key, "large.bin", 1_234_567).await.unwrap();
+    assert_eq!(middle.bytes, large[1_234_567..1_234_567 + (1 << 20)]);
+    assert!(matches!(read(&reader, &key, "nope", 0).await, Err(ApiError::NoSuchPath { .. })));
+
+    let info = open(&reader, &key).await.unwrap();
+    assert_eq!(info.sources.len(), 1, "everything came from the author");
+    assert_eq!(info.sources[0].peer_id, author.peer_id().to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_reader_is_served_by_the_first_when_the_author_is_gone() {
+    let (_bootstrap, contacts) = bootstrap(11).await;
+    let (author, first) = (native(12, &contacts).await, native(13, &contacts).await);
+    let key = SiteKey::from_seed([17; 32]);
+    publish(&author, &key, &build(&key, 1, &files())).await;
+    open(&first, &key).await.unwrap();
+    first.call(Command::FetchAll { address: key.address(), allow_large: false }).await.unwrap();
+    author.call(Command::Shutdown).await.unwrap();
+    assert_eq!(author.call(Command::Status).await.unwrap_err(), ApiError::Stopped);
+
+    let second = native(14, &contacts).await;
+    open(&second, &key).await.unwrap();
+    second.call(Command::FetchAll { address: key.address(), allow_large: false }).await.unwrap();
+    let info = open(&second, &key).await.unwrap();
+    assert_eq!(info.held_chunks, info.chunks);
+    assert_eq!(info.sources[0].peer_id, first.peer_id().to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_address_is_not_found_and_an_unserved_one_is_told_apart() {
+    let (_bootstrap, contacts) = bootstrap(21).await;
+    let (author, reader) = (native(22, &contacts).await, native(23, &contacts).await);
+    let unknown = SiteKey::from_seed([27; 32]);
+    assert!(matches!(open(&reader, &unknown).await, Err(ApiError::NotFound { asked }) if asked >= 1));
+
+    let key = SiteKey::from_seed([28; 32]);
+    publish(&author, &key, &build(&key, 4, &files())).await;
+    author.call(Command::Shutdown).await.unwrap();
+    assert!(matches!(open(&reader, &key).await, Err(ApiError::NobodyServes { sequence: 4, .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_3_a_reader_follows_newer_heads_and_never_goes_back() {
+    let (_bootstrap, contacts) = bootstrap(31).await;
+    let (author, reader) = (native(32, &contacts).await, native(33, &contacts).await);
+    let key = SiteKey::from_seed([37; 32]);
+    let (old, new) = (build(&key, 1, &files()), build(&key, 2, &[("index.html", b"second".to_vec())]));
+    publish(&author, &key, &old).await;
+    assert_eq!(open(&reader, &key).await.unwrap().sequence, 1);
+    publish(&author, &key, &new).await;
+    assert_eq!(open(&reader, &key).await.unwrap().sequence, 2);
+    assert_eq!(read(&reader, &key, "", 0).await.unwrap().bytes, b"second");
+    let head = old.head.as_bytes().to_vec();
+    let refused = author.call(Command::Publish { address: key.address(), head }).await;
+    assert!(matches!(refused, Err(ApiError::Refused { .. })), "an old head is not published again");
+    assert_eq!(open(&reader, &key).await.unwrap().sequence, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_a_head_whose_chunks_are_missing_changes_nothing() {
+    let (_bootstrap, contacts) = bootstrap(41).await;
+    let author = native(42, &contacts).await;
+    let key = SiteKey::from_seed([47; 32]);
+    publish(&author, &key, &build(&key, 1, &files())).await;
+    let next = build(&key, 2, &[("index.html", b"never stored".to_vec())]);
+    let head = next.head.as_bytes().to_vec();
+    let refused = author.call(Command::Publish { address: key.address(), head }).await;
+    assert!(matches!(refused, Err(ApiError::Refused { .. })));
+    assert_eq!(open(&author, &key).await.unwrap().sequence, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_contact_says_offline_and_still_opens_what_it_holds() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(256 << 20));
+    let key = SiteKey::from_seed([57; 32]);
+    let mut config = NodeConfig::native([52; 32]);
+    config.bootstrap =
+        vec!["/ip4/127.0.0.1/udp/9/quic-v1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN".parse().unwrap()];
+    let node = Node::start(config, store).await.unwrap();
+    assert_eq!(open(&node, &key).await.unwrap_err(), ApiError::Offline);
+    publish(&node, &key, &build(&key, 1, &files())).await;
+    assert_eq!(open(&node, &key).await.unwrap().sequence, 1);
+    assert_eq!(read(&node, &key, "", 0).await.unwrap().bytes, files()[0].1);
+}
