@@ -1,1 +1,24 @@
-//! meganet-web-node.
+//! The node in a tab: storage, one node per browser, first contact, the sites' bridge, and the typed JavaScript API.
+//!
+//! The modules here hold decisions without a browser in them and are tested natively; everything that touches the
+//! browser is in `browser` and exists for `wasm32` alone.
+
+#![forbid(unsafe_code)]
+
+pub mod backoff;
+pub mod frames;
+pub mod rate;
+pub mod site_request;
+pub mod state;
+
+#[cfg(target_arch = "wasm32")]
+mod browser;
+#[cfg(target_arch = "wasm32")]
+pub use browser::{
+    bridge::{Bridge, BridgeEvent},
+    client::{Client, Subscription},
+    events::Listener,
+    js_api, panic,
+    storage::{self, ask_to_persist},
+    timings,
+};

@@ -1,0 +1,131 @@
+//! The node's state in one word and one sentence, from its status and the state of first contact.
+
+use crate::format::{count, countdown, duration};
+use meganet_node::api::{Phase, Status};
+use meganet_web_node::state::{Contact, ListSource, Seat};
+
+/// What the interface tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    Starting,
+    Joining,
+    Joined,
+    Offline,
+    Stopped,
+}
+
+impl Shown {
+    /// From everything that is known.
+    pub fn of(seat: &Seat, status: Option<&Status>, contact: &Contact) -> Self {
+        let phase = match (seat, status) {
+            (Seat::Failed { .. }, _) => return Shown::Stopped,
+            (_, None) => return Shown::Starting,
+            (_, Some(status)) => &status.phase,
+        };
+        match phase {
+            Phase::Starting => Shown::Starting,
+            Phase::Joined => Shown::Joined,
+            Phase::Stopped => Shown::Stopped,
+            Phase::Offline { .. } => Shown::Offline,
+            // Nobody to dial: the node waits for addresses that are not coming by themselves.
+            Phase::Joining if contact.problem.is_some() && contact.addresses == 0 => Shown::Offline,
+            Phase::Joining => Shown::Joining,
+        }
+    }
+
+    /// The value of `data-phase`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shown::Starting => "starting",
+            Shown::Joining => "joining",
+            Shown::Joined => "joined",
+            Shown::Offline => "offline",
+            Shown::Stopped => "stopped",
+        }
+    }
+
+    /// One or two words, for the chip.
+    pub fn label(self) -> &'static str {
+        match self {
+            Shown::Starting => "Starting",
+            Shown::Joining => "Joining",
+            Shown::Joined => "Joined",
+            Shown::Offline => "Offline",
+            Shown::Stopped => "Stopped",
+        }
+    }
+}
+
+/// The state in a sentence: what is, or what is being waited for. `waited_ms` is how much of the wait is over.
+pub fn sentence(seat: &Seat, status: Option<&Status>, contact: &Contact, waited_ms: u64) -> String {
+    match Shown::of(seat, status, contact) {
+        Shown::Starting if *seat == Seat::OtherTab => "Asking the tab that runs the node.".into(),
+        Shown::Starting => "Opening keys and storage.".into(),
+        Shown::Joining if contact.addresses > 0 => {
+            format!("Connecting: {} tried.", count(contact.addresses.into(), "address is", "addresses are"))
+        }
+        Shown::Joining => "Asking this page's server for peers.".into(),
+        Shown::Joined => joined(status),
+        Shown::Offline => offline(status, contact, waited_ms),
+        Shown::Stopped => match seat {
+            Seat::Failed { reason } => format!("The node does not run: {}.", crate::format::plain(reason, 200)),
+            _ => "The node has stopped.".into(),
+        },
+    }
+}
+
+fn joined(status: Option<&Status>) -> String {
+    let peers = status.map_or(0, |status| status.peers.len() as u64);
+    let through = count(peers, "peer", "peers");
+    match status.and_then(|status| status.joined_ms) {
+        Some(after) => format!("Joined after {}. Connected to {through}.", duration(after)),
+        None => format!("Connected to {through}."),
+    }
+}
+
+fn offline(status: Option<&Status>, contact: &Contact, waited_ms: u64) -> String {
+    let reason = match (&contact.problem, status.map(|status| &status.phase)) {
+        (Some(problem), _) => format!("Offline: {problem}."),
+        (None, Some(Phase::Offline { reason, .. })) => format!("Offline: {}.", crate::format::plain(reason, 200)),
+        _ => "Offline: no peer answers.".into(),
+    };
+    let kept = match contact.source {
+        Some(ListSource::Cache) => " Trying the peers known from earlier.",
+        _ => "",
+    };
+    match contact.retry_in_ms.map(|wait| wait.saturating_sub(waited_ms)) {
+        Some(left) if left > 0 => format!("{reason}{kept} Next try in {}.", countdown(left)),
+        _ => format!("{reason}{kept} Trying now."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meganet_web_node::state::ContactProblem;
+
+    #[test]
+    fn a_failed_seat_is_stopped_whatever_the_status() {
+        let seat = Seat::Failed { reason: "no randomness".into() };
+        assert_eq!(Shown::of(&seat, None, &Contact::default()), Shown::Stopped);
+        assert!(sentence(&seat, None, &Contact::default(), 0).contains("no randomness"));
+    }
+
+    #[test]
+    fn before_any_status_the_node_is_starting() {
+        assert_eq!(Shown::of(&Seat::Here, None, &Contact::default()), Shown::Starting);
+    }
+
+    #[test]
+    fn offline_counts_down_and_says_why() {
+        let contact = Contact {
+            problem: Some(ContactProblem::Status { status: 502 }),
+            retry_in_ms: Some(8_000),
+            source: Some(ListSource::Cache),
+            addresses: 2,
+        };
+        let text = offline(None, &contact, 2_500).replace('\u{202f}', " ");
+        assert!(text.contains("502") && text.contains("Next try in 6 s") && text.contains("from earlier"), "{text}");
+        assert!(offline(None, &contact, 9_000).contains("Trying now"));
+    }
+}

@@ -1,0 +1,61 @@
+//! The hidden frame of a site's origin that connects the site's service worker to the node.
+
+use crate::{
+    state::{Action, BridgeState},
+    view::{context::use_app, effects::Going},
+};
+use meganet_core::address::Address;
+use meganet_node::platform;
+use meganet_web_node::{Bridge, BridgeEvent};
+use std::time::Duration;
+use web_sys::HtmlIFrameElement;
+use yew::prelude::*;
+
+/// How long the frame may take to say that its worker is active.
+const BRIDGE_TIMEOUT_MS: u64 = 20_000;
+/// The bridge's page on the site's origin.
+const BRIDGE_PATH: &str = "/.meganet/bridge.html";
+
+#[derive(Properties, PartialEq)]
+pub struct BridgeFrameProps {
+    pub visit: u32,
+    /// The site's address in full.
+    pub address: String,
+}
+
+#[function_component(BridgeFrame)]
+pub fn bridge_frame(props: &BridgeFrameProps) -> Html {
+    let context = use_app();
+    let frame = use_node_ref();
+    use_effect_with(props.visit, {
+        let (frame, address, visit) = (frame.clone(), props.address.parse::<Address>().ok(), props.visit);
+        let (client, dispatcher) = (context.client, context.state.dispatcher());
+        move |_| {
+            let report = dispatcher.clone();
+            let bridge = frame.cast::<HtmlIFrameElement>().zip(address).and_then(|(frame, address)| {
+                let bridge = Bridge::open(client, address, frame.clone(), move |event| {
+                    let state = match event {
+                        BridgeEvent::Ready => BridgeState::Ready,
+                        BridgeEvent::Failed { code, message } => BridgeState::Failed { code, message },
+                    };
+                    report.dispatch(Action::Bridge { visit, state });
+                });
+                // Only now, so that nothing the frame says is missed.
+                frame.set_src(&format!("{}{BRIDGE_PATH}", Bridge::site_origin(address)?));
+                bridge
+            });
+            let waiting = Going::run(move |going| async move {
+                platform::sleep(Duration::from_millis(BRIDGE_TIMEOUT_MS)).await;
+                if going.get() {
+                    let state = BridgeState::Failed { code: "timeout".into(), message: String::new() };
+                    dispatcher.dispatch(Action::Bridge { visit, state });
+                }
+            });
+            move || drop((bridge, waiting))
+        }
+    });
+    html! {
+        <iframe ref={frame} class="bridge" data-testid="bridge-frame" title="Connection of the site to MegaNet"
+            aria-hidden="true" tabindex="-1" sandbox="allow-scripts allow-same-origin" />
+    }
+}

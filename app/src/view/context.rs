@@ -1,0 +1,50 @@
+//! What every component reaches: the state, the way to change it, and the client.
+
+use crate::state::{Action, State};
+use meganet_node::{api::Command, platform};
+use meganet_web_node::Client;
+use std::ptr;
+use yew::prelude::*;
+
+/// Handed down as a context.
+#[derive(Clone)]
+pub struct Context {
+    pub state: UseReducerHandle<State>,
+    pub client: Client,
+}
+
+impl PartialEq for Context {
+    fn eq(&self, other: &Self) -> bool {
+        ptr::eq::<State>(&*self.state, &*other.state)
+    }
+}
+
+impl Context {
+    /// Changes the state.
+    pub fn dispatch(&self, action: Action) {
+        self.state.dispatch(action);
+    }
+
+    /// A callback that changes the state, the same way each time.
+    pub fn on<E: 'static>(&self, action: impl Fn() -> Action + 'static) -> Callback<E> {
+        let dispatcher = self.state.dispatcher();
+        Callback::from(move |_| dispatcher.dispatch(action()))
+    }
+
+    /// Runs a command of the panel in the background; a failure is shown there. `on_done` comes after a success.
+    pub fn run(&self, visit: u32, command: Command, on_done: impl FnOnce() + 'static) {
+        let (client, dispatcher) = (self.client.clone(), self.state.dispatcher());
+        platform::spawn(async move {
+            match client.call(command).await {
+                Ok(_) => on_done(),
+                Err(error) => dispatcher.dispatch(Action::Trouble { visit, error }),
+            }
+        });
+    }
+}
+
+/// The context of a component below the app.
+#[hook]
+pub fn use_app() -> Context {
+    use_context::<Context>().expect("every component is drawn below the app")
+}

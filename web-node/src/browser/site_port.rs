@@ -1,0 +1,145 @@
+//! One port to a site's service worker: reads of that site's files, checked, bounded and answered.
+
+use crate::{
+    browser::{client::Client, events::Listener, timings},
+    rate::TokenBucket,
+    site_request::{
+        REQUEST_PATH_MAX_BYTES, RawRequest, ReadRequest, RequestError, SITE_BURST_MAX, SITE_IN_FLIGHT_MAX,
+        SITE_RATE_PER_S, error_code,
+    },
+};
+use js_sys::{Array, JsString, Object, Reflect, Uint8Array};
+use meganet_core::address::Address;
+use meganet_node::{
+    api::{ApiError, Command, Content, Reply},
+    platform,
+};
+use std::{cell::{Cell, RefCell}, rc::Rc};
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::{MessageEvent, MessagePort};
+
+/// What all ports of one site share: a worker that restarts gets a new port, not a new allowance.
+pub struct Allowance {
+    bucket: RefCell<TokenBucket>,
+    in_flight: Cell<usize>,
+}
+
+impl Allowance {
+    /// A full allowance.
+    pub fn new() -> Rc<Self> {
+        let bucket = TokenBucket::new(SITE_BURST_MAX, SITE_RATE_PER_S, platform::monotonic_ms());
+        Rc::new(Self { bucket: RefCell::new(bucket), in_flight: Cell::new(0) })
+    }
+}
+
+/// Answers until dropped.
+pub struct SitePort {
+    port: MessagePort,
+    /// Dropped, and so detached, before the port is closed.
+    listener: Option<Listener>,
+}
+
+impl SitePort {
+    /// Serves one port of a site.
+    pub fn open(client: Client, address: Address, port: MessagePort, allowance: Rc<Allowance>) -> Self {
+        let answering = port.clone();
+        let listener = Listener::new(&port, "message", move |event| {
+            if let Some(event) = event.dyn_ref::<MessageEvent>() {
+                handle(&client, address, &answering, &allowance, &event.data());
+            }
+        });
+        port.start();
+        Self { port, listener: Some(listener) }
+    }
+}
+
+impl Drop for SitePort {
+    fn drop(&mut self) {
+        self.listener = None;
+        self.port.close();
+    }
+}
+
+fn handle(client: &Client, address: Address, port: &MessagePort, allowance: &Rc<Allowance>, data: &JsValue) {
+    let raw = read_fields(data);
+    let Some(id) = raw.usable_id() else { return };
+    let admitted = admit(allowance).and_then(|()| raw.check());
+    let request = match admitted {
+        Ok(request) => request,
+        Err(error) => return refuse(port, id, error.code(), &error.to_string()),
+    };
+    allowance.in_flight.set(allowance.in_flight.get() + 1);
+    let (client, port, allowance) = (client.clone(), port.clone(), allowance.clone());
+    platform::spawn(async move {
+        let result = read(&client, address, request).await;
+        allowance.in_flight.set(allowance.in_flight.get() - 1);
+        match result {
+            Ok(content) => deliver(&port, id, content),
+            Err(error) => refuse(&port, id, error_code(&error), &error.to_string()),
+        }
+    });
+}
+
+fn admit(allowance: &Allowance) -> Result<(), RequestError> {
+    if !allowance.bucket.borrow_mut().take(platform::monotonic_ms()) {
+        return Err(RequestError::Rate);
+    }
+    if allowance.in_flight.get() >= SITE_IN_FLIGHT_MAX {
+        return Err(RequestError::Busy);
+    }
+    Ok(())
+}
+
+async fn read(client: &Client, address: Address, request: ReadRequest) -> Result<Content, ApiError> {
+    let ReadRequest { path, offset, max_bytes, .. } = request;
+    match client.call(Command::Read { address, path, offset, max_bytes }).await? {
+        Reply::Content(content) => Ok(content),
+        _ => Err(ApiError::Refused { reason: "the node gave another answer than asked for".into() }),
+    }
+}
+
+/// Reads what is there and of the right type. The message was cloned by the browser: it has no getters to run.
+fn read_fields(data: &JsValue) -> RawRequest {
+    let field = |name: &str| Reflect::get(data, &JsValue::from_str(name)).ok();
+    let number = |name: &str| field(name).and_then(|value| value.as_f64());
+    let text = |name: &str| {
+        let text = field(name)?.dyn_into::<JsString>().ok()?;
+        // Before it is copied: a JavaScript string has at least as many bytes as UTF-16 units.
+        (text.length() as usize <= REQUEST_PATH_MAX_BYTES).then(|| String::from(text))
+    };
+    if !data.is_object() {
+        return RawRequest::default();
+    }
+    RawRequest { id: number("id"), op: text("op"), path: text("path"), offset: number("offset"), max: number("max") }
+}
+
+fn deliver(port: &MessagePort, id: u32, content: Content) {
+    timings::mark(|timings| &mut timings.first_bytes_ms);
+    // The copy out of wasm memory is what can be transferred.
+    let bytes = Uint8Array::from(content.bytes.as_slice()).buffer();
+    let fields: [(&str, JsValue); 7] = [
+        ("id", id.into()),
+        ("ok", true.into()),
+        ("path", content.path.into()),
+        ("mediaType", content.media_type.into()),
+        ("size", (content.size as f64).into()),
+        ("offset", (content.offset as f64).into()),
+        ("bytes", bytes.clone().into()),
+    ];
+    let _ = port.post_message_with_transferable(&object(&fields), &Array::of1(&bytes));
+}
+
+fn refuse(port: &MessagePort, id: u32, code: &str, message: &str) {
+    let fields: [(&str, JsValue); 4] =
+        [("id", id.into()), ("ok", false.into()), ("code", code.into()), ("message", message.into())];
+    let _ = port.post_message(&object(&fields));
+}
+
+fn object(fields: &[(&str, JsValue)]) -> Object {
+    let object = Object::new();
+    for (name, value) in fields {
+        // A plain new object takes any property.
+        let _ = Reflect::set(&object, &JsValue::from_str(name), value);
+    }
+    object
+}

@@ -1,0 +1,68 @@
+//! What a tab keeps: IndexedDB where the browser allows it, otherwise memory until the tab closes.
+//!
+//! IndexedDB through the `idb` crate, not OPFS: OPFS has synchronous, flushable files only in workers, while the swarm
+//! lives in the window; and its asynchronous writer copies a whole file for each change. `idb` rather than `rexie`
+//! because it accepts a transaction made elsewhere, and only so can strict durability be asked for.
+
+mod idb_store;
+mod schema;
+
+use crate::state::StorageProblem;
+use futures::future::{Either, select};
+use idb_store::IdbStore;
+use meganet_node::{
+    platform,
+    store::{MemoryStore, Store},
+};
+use std::{sync::Arc, time::Duration};
+use wasm_bindgen_futures::JsFuture;
+
+/// How long another tab with an older schema may keep the database from opening.
+const OPEN_TIMEOUT_MS: u64 = 5_000;
+/// Bytes of chunks kept while there is only memory to keep them in.
+const MEMORY_MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// The database of this origin.
+const DATABASE: &str = "meganet";
+
+/// An opened store, and why it is in memory only, if it is.
+pub struct Opened {
+    pub store: Arc<dyn Store>,
+    pub problem: Option<StorageProblem>,
+}
+
+/// Opens the browser's storage; whatever keeps it from opening, there is a store to work with.
+pub async fn open() -> Opened {
+    match open_durable(DATABASE).await {
+        Ok(store) => Opened { store, problem: None },
+        Err(problem) => Opened { store: Arc::new(MemoryStore::new(MEMORY_MAX_BYTES)), problem: Some(problem) },
+    }
+}
+
+/// Opens a database by name, for tests that need one of their own.
+///
+/// # Errors
+/// Why the browser does not give durable storage. Nothing was changed.
+pub async fn open_durable(name: &str) -> Result<Arc<dyn Store>, StorageProblem> {
+    let opening = Box::pin(IdbStore::open(name));
+    let deadline = Box::pin(platform::sleep(Duration::from_millis(OPEN_TIMEOUT_MS)));
+    match select(opening, deadline).await {
+        // A window has one thread; the interface asks for an Arc because the native node has many.
+        #[allow(clippy::arc_with_non_send_sync)]
+        Either::Left((store, _)) => Ok(Arc::new(store?)),
+        Either::Right(_) => Err(StorageProblem::Blocked),
+    }
+}
+
+/// Asks the browser not to evict this origin. Call it on a user's gesture: some browsers show a question.
+pub fn ask_to_persist() {
+    let Some(window) = web_sys::window() else { return };
+    // The property is missing outside secure contexts, where reading through it would throw.
+    let storage = js_sys::Reflect::get(&window.navigator(), &"storage".into());
+    if storage.is_ok_and(|storage| storage.is_object())
+        && let Ok(asked) = window.navigator().storage().persist()
+    {
+        platform::spawn(async move {
+            let _ = JsFuture::from(asked).await;
+        });
+    }
+}
