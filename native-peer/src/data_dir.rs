@@ -1,0 +1,174 @@
+//! The data directory: where it is, who may read it, and the lock that keeps two nodes apart.
+//!
+//! ```text
+//! lock              pid and command of the process whose node runs on this directory
+//! socket            where commands reach that node
+//! identity          the node's Ed25519 seed
+//! webrtc.pem        the certificate of the webrtc-direct listener: its hash is part of the node's addresses
+//! keys/NAME.key     site keys
+//! store/            chunks and index
+//! ```
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+/// The lock file's content is for people; this much of it is read.
+const HOLDER_MAX_BYTES: u64 = 1024;
+
+/// Why a data directory cannot be used. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    #[error("no home directory is known: name one with --data-dir or MEGANET_DATA_DIR")]
+    Unknown,
+    #[error(
+        "the data directory “{}” is in use by {holder}. Stop that process, or choose another --data-dir", .path.display()
+    )]
+    InUse { path: PathBuf, holder: String },
+    #[error(
+        "the data directory “{}” cannot be used: {reason}. Give this user the right to write there, or choose another \
+         --data-dir", .path.display()
+    )]
+    Unusable { path: PathBuf, reason: String },
+}
+
+/// An existing, writable data directory.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    path: PathBuf,
+}
+
+impl DataDir {
+    /// Opens the directory, and creates it for this user alone when it is missing.
+    ///
+    /// `requested` wins over the XDG default `$XDG_DATA_HOME/meganet`, which is `~/.local/share/meganet` when unset.
+    ///
+    /// # Errors
+    /// [`DataDirError`].
+    pub fn open(requested: Option<PathBuf>) -> Result<Self, DataDirError> {
+        let path = requested.or_else(default_path).ok_or(DataDirError::Unknown)?;
+        let unusable = |error: io::Error| DataDirError::Unusable { path: path.clone(), reason: error.to_string() };
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(unusable)?;
+        let path = fs::canonicalize(&path).map_err(unusable)?;
+        Ok(DataDir { path })
+    }
+
+    /// Takes the lock, which lasts as long as the returned value and no longer than the process.
+    ///
+    /// # Errors
+    /// [`DataDirError::InUse`] names the holder; [`DataDirError::Unusable`] when the directory cannot be written.
+    pub fn lock(&self) -> Result<Lock, DataDirError> {
+        let unusable = |error: io::Error| DataDirError::Unusable { path: self.path.clone(), reason: error.to_string() };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.path.join("lock"))
+            .map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(DataDirError::InUse { path: self.path.clone(), holder: holder(&mut file) });
+            }
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        let command: Vec<String> =
+            std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        let text = format!("{}\n{}\n", std::process::id(), command.join(" "));
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .map_err(unusable)?;
+        Ok(Lock { _file: file })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.path.join("socket")
+    }
+
+    pub fn identity(&self) -> PathBuf {
+        self.path.join("identity")
+    }
+
+    pub fn certificate(&self) -> PathBuf {
+        self.path.join("webrtc.pem")
+    }
+
+    pub fn keys(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.path.join("store")
+    }
+}
+
+/// Held by the one process whose node runs on the directory.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+fn default_path() -> Option<PathBuf> {
+    let base = match std::env::var_os("XDG_DATA_HOME").map(PathBuf::from) {
+        // The XDG specification: a relative path there is to be ignored.
+        Some(path) if path.is_absolute() => path,
+        _ => PathBuf::from(std::env::var_os("HOME").filter(|home| !home.is_empty())?).join(".local/share"),
+    };
+    Some(base.join("meganet"))
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.take(HOLDER_MAX_BYTES).read_to_string(&mut text);
+    let mut lines = text.lines();
+    match (read, lines.next(), lines.next()) {
+        (Ok(_), Some(pid), Some(command)) => {
+            format!("process {} ({})", crate::text::printable(pid, 20), crate::text::printable(command, 200))
+        }
+        _ => "another process".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_names_the_first_holder() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = DataDir::open(Some(temporary.path().join("new/nested"))).unwrap();
+        let first = directory.lock().unwrap();
+        let DataDirError::InUse { path, holder } = directory.lock().unwrap_err() else { panic!("not in use") };
+        assert_eq!(path, directory.path());
+        assert!(holder.contains(&std::process::id().to_string()), "{holder}");
+        drop(first);
+        directory.lock().unwrap();
+    }
+
+    #[test]
+    fn a_new_directory_is_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = DataDir::open(Some(temporary.path().join("data"))).unwrap();
+        assert_eq!(fs::metadata(directory.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_file_in_its_place_is_refused_by_name() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("file");
+        fs::write(&path, "x").unwrap();
+        let error = DataDir::open(Some(path.clone())).unwrap_err();
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    }
+}

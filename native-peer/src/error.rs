@@ -1,0 +1,119 @@
+//! What a command ends with when it fails: one type, with a code for programs and an exit status for shells.
+
+use crate::{
+    bootstrap::BootstrapError, data_dir::DataDirError, publish::scan::ScanError, sealed_key::SealedKeyError,
+    secrets::SecretError, socket::SocketError, store::OpenError,
+};
+use meganet_core::{head::HeadError, manifest::ManifestError, publish::PublishError};
+use meganet_node::{StartError, api::ApiError};
+use std::path::PathBuf;
+
+/// A failed command.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("{0}. No --bootstrap was given: name a page or a peer to join the network, or start `meganet peer` first")]
+    OfflineWithoutBootstrap(ApiError),
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    SealedKey(#[from] SealedKeyError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    #[error("the node could not start: {0}")]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    #[error("{0}. Nothing was signed")]
+    Publish(#[from] PublishError),
+    #[error("{0}. Nothing was published")]
+    Manifest(#[from] ManifestError),
+    #[error("{0}")]
+    Head(#[from] HeadError),
+    #[error("“{path}” is not in the folder: name its entry page with --index")]
+    NoIndex { path: String },
+    #[error(
+        "the key “{name}” publishes “{}”. To replace that site by this folder run again with --key {name}; for a new \
+         site give --key another name", .folder.display()
+    )]
+    KeyOfAnotherFolder { name: String, folder: PathBuf },
+    #[error("“{}” is not empty. Choose another folder, or overwrite files there with --force", .path.display())]
+    NotEmpty { path: PathBuf },
+    #[error("“{path}” cannot be written: {reason}. Files written before it are whole")]
+    Write { path: String, reason: String, full: bool },
+    #[error("the node answered out of turn: the running peer may be of another version. Restart it")]
+    UnexpectedReply,
+    #[error("stopped. What was written is whole; run the command again to go on")]
+    Interrupted,
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Exit statuses, documented in `meganet --help`.
+pub mod exit {
+    pub const OTHER: u8 = 1;
+    pub const USAGE: u8 = 2;
+    pub const NOT_FOUND: u8 = 3;
+    pub const NOT_SERVED: u8 = 4;
+    pub const REFUSED: u8 = 5;
+    pub const STORAGE: u8 = 6;
+    pub const IN_USE: u8 = 7;
+    pub const OFFLINE: u8 = 8;
+    pub const INTERRUPTED: u8 = 130;
+}
+
+impl CommandError {
+    /// A word for programs, and the exit status.
+    pub fn code(&self) -> (&'static str, u8) {
+        match self {
+            CommandError::Usage(_) | CommandError::NoIndex { .. } => ("usage", exit::USAGE),
+            CommandError::Api(error) => api_code(error),
+            CommandError::OfflineWithoutBootstrap(_) | CommandError::Bootstrap(_) => ("offline", exit::OFFLINE),
+            CommandError::DataDir(DataDirError::InUse { .. }) | CommandError::Store(OpenError::InUse { .. }) => {
+                ("in_use", exit::IN_USE)
+            }
+            CommandError::DataDir(_) | CommandError::Store(_) => ("storage", exit::STORAGE),
+            CommandError::Write { full: true, .. } => ("full", exit::STORAGE),
+            CommandError::Write { .. } => ("storage", exit::STORAGE),
+            CommandError::Secret(SecretError::NoSuchKey { .. }) => ("not_found", exit::NOT_FOUND),
+            CommandError::Secret(SecretError::BadName { .. }) => ("usage", exit::USAGE),
+            CommandError::Secret(SecretError::Random | SecretError::Io { .. }) => ("storage", exit::STORAGE),
+            CommandError::Secret(_) | CommandError::SealedKey(_) => ("refused", exit::REFUSED),
+            CommandError::Scan(ScanError::Changed { .. }) => ("changed", exit::REFUSED),
+            CommandError::Scan(_)
+            | CommandError::Publish(_)
+            | CommandError::Manifest(_)
+            | CommandError::Head(_)
+            | CommandError::KeyOfAnotherFolder { .. }
+            | CommandError::NotEmpty { .. } => ("refused", exit::REFUSED),
+            CommandError::Interrupted => ("interrupted", exit::INTERRUPTED),
+            CommandError::Socket(_)
+            | CommandError::Start(_)
+            | CommandError::UnexpectedReply
+            | CommandError::Other(_) => ("other", exit::OTHER),
+        }
+    }
+}
+
+fn api_code(error: &ApiError) -> (&'static str, u8) {
+    match error {
+        ApiError::NotFound { .. } => ("not_found", exit::NOT_FOUND),
+        ApiError::NoSuchPath { .. } => ("no_such_path", exit::NOT_FOUND),
+        ApiError::NobodyServes { .. } => ("nobody_serves", exit::NOT_SERVED),
+        ApiError::Offline => ("offline", exit::OFFLINE),
+        ApiError::TooLarge { .. } => ("too_large", exit::REFUSED),
+        ApiError::Refused { .. } => ("refused", exit::REFUSED),
+        ApiError::Storage { .. } => ("storage", exit::STORAGE),
+        ApiError::Busy => ("busy", exit::OTHER),
+        ApiError::Stopped => ("stopped", exit::OTHER),
+    }
+}

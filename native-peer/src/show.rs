@@ -1,0 +1,161 @@
+//! The commands that only look: status, sites, providers, head.
+
+use crate::{
+    client::Client,
+    daemon::phase,
+    error::CommandError,
+    output::Output,
+    publish::current_head,
+    text::{self, printable},
+};
+use meganet_core::{address::Address, keys::ReadKey};
+use meganet_node::{
+    api::{ApiError, Command, Reply, SiteInfo, Status},
+    platform::unix_ms,
+};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Characters of a title that are shown.
+const TITLE_MAX_CHARS: usize = 80;
+
+/// `meganet status`
+pub async fn status(client: &Client, directory: &Path, output: Output) -> Result<(), CommandError> {
+    let status = match client.call(Command::Status).await? {
+        Reply::Status(status) => status,
+        _ => return Err(CommandError::UnexpectedReply),
+    };
+    let running = !client.is_local();
+    let mut object = serde_json::to_value(&status).unwrap_or_default();
+    object["event"] = "status".into();
+    object["running"] = running.into();
+    object["data_dir"] = directory.to_string_lossy().into();
+    output.print(&object, &status_text(&status, running, directory));
+    Ok(())
+}
+
+fn status_text(status: &Status, running: bool, directory: &Path) -> String {
+    let mut lines = vec![format!("peer      {}", status.peer_id), format!("data      {}", directory.display())];
+    if running {
+        lines.push(format!("state     {}", phase(&status.phase)));
+        lines.push(format!("peers     {}", status.peers.len()));
+        for peer in &status.peers {
+            let way = if peer.relayed { "relayed" } else { "direct" };
+            let rtt = peer.rtt_ms.map_or(String::new(), |rtt| format!(", {rtt} ms"));
+            let (agent, address) = (printable(&peer.agent, 64), printable(&peer.address, 200));
+            lines.push(format!("          {} {agent} ({way}{rtt}) {address}", peer.peer_id));
+        }
+        lines.extend(status.addresses.iter().map(|address| format!("address   {address}")));
+        let (sent, received) = (text::bytes(status.sent_bytes), text::bytes(status.received_bytes));
+        lines.push(format!("traffic   {sent} sent, {received} received"));
+    } else {
+        lines.push("state     not running: start it with `meganet peer`".into());
+    }
+    let (stored, chunks, sites) = (text::bytes(status.stored_bytes), status.stored_chunks, status.sites);
+    lines.push(format!("stored    {stored} in {chunks} chunks of {sites} sites"));
+    lines.join("\n")
+}
+
+/// `meganet sites`
+pub async fn sites(client: &Client, output: Output) -> Result<(), CommandError> {
+    let sites = match client.call(Command::Sites).await? {
+        Reply::Sites(sites) => sites,
+        _ => return Err(CommandError::UnexpectedReply),
+    };
+    for site in &sites {
+        output.print(&site_object(site), &site_text(site));
+    }
+    if sites.is_empty() && !output.is_json() {
+        output.note("no sites are stored here");
+    }
+    Ok(())
+}
+
+/// A site as a JSON object.
+pub fn site_object(site: &SiteInfo) -> Value {
+    let mut object = serde_json::to_value(site).unwrap_or_default();
+    object["event"] = "site".into();
+    object
+}
+
+fn site_text(site: &SiteInfo) -> String {
+    let mut marks = Vec::new();
+    if site.own {
+        marks.push("own".to_owned());
+    }
+    if site.pinned {
+        marks.push("pinned".to_owned());
+    }
+    if site.conflicting {
+        marks.push("CONFLICTING: its author signed two versions with one number".to_owned());
+    }
+    if let Some(confirmed_ms) = site.last_confirmed_ms {
+        marks.push(format!("last seen {}", ago(confirmed_ms)));
+    }
+    let marks = if marks.is_empty() { String::new() } else { format!(" [{}]", marks.join(", ")) };
+    format!(
+        "{}\n  {}{marks}\n  version {}, {} files, {}, {} of {} chunks here, {} other holders known",
+        site.address,
+        printable(&site.title, TITLE_MAX_CHARS),
+        site.sequence,
+        site.files,
+        text::bytes(site.total_bytes),
+        site.held_chunks,
+        site.chunks,
+        site.holders,
+    )
+}
+
+/// `meganet providers ADDRESS`
+pub async fn providers(client: &Client, address: Address, output: Output) -> Result<(), CommandError> {
+    let providers = match client.call(Command::Providers { address }).await? {
+        Reply::Providers(providers) => providers,
+        _ => return Err(CommandError::UnexpectedReply),
+    };
+    let object = json!({"event": "providers", "address": address, "providers": providers});
+    let text = if providers.is_empty() { "nobody".to_owned() } else { providers.join("\n") };
+    output.print(&object, &text);
+    Ok(())
+}
+
+/// `meganet head ADDRESS`
+pub async fn head(client: &Client, address: Address, output: Output) -> Result<(), CommandError> {
+    let Some(head) = current_head(client, address).await? else {
+        return Err(ApiError::NotFound { asked: peers_of(client).await }.into());
+    };
+    let inner = head.open(&ReadKey::public(&address))?;
+    let previous = inner.previous.as_ref().map(ToString::to_string);
+    let object = json!({
+        "event": "head", "address": address, "sequence": head.sequence(), "hash": head.hash().to_string(),
+        "time_ms": inner.time_ms, "total_size": inner.total_size, "previous": previous,
+        "bytes": data_encoding::HEXLOWER.encode(head.as_bytes()),
+    });
+    let text = format!(
+        "version   {}\nsigned    {} (by its author's clock)\nsize      {}\nhash      {}\nprevious  {}",
+        head.sequence(),
+        ago(inner.time_ms),
+        text::bytes(inner.total_size),
+        head.hash(),
+        previous.as_deref().unwrap_or("none: this is the first"),
+    );
+    output.print(&object, &text);
+    Ok(())
+}
+
+async fn peers_of(client: &Client) -> u32 {
+    match client.call(Command::Status).await {
+        Ok(Reply::Status(status)) => u32::try_from(status.peers.len()).unwrap_or(u32::MAX),
+        _ => 0,
+    }
+}
+
+/// A moment, as the time since.
+fn ago(time_ms: u64) -> String {
+    let seconds = unix_ms().saturating_sub(time_ms) / 1000;
+    match seconds {
+        0..60 => "less than a minute ago".into(),
+        60..3_600 => format!("{} min ago", seconds / 60),
+        3_600..172_800 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}

@@ -1,0 +1,262 @@
+//! The one task that changes the store.
+//!
+//! Chunks that arrive while a batch is being synced form the next batch: under load one sync serves many chunks, and a
+//! lone chunk waits for nobody.
+
+use super::{
+    Shared, StoreError,
+    files::Found,
+    index::{Change, ChunkRow},
+    storage_error,
+};
+use bytes::Bytes;
+use meganet_core::hash::ChunkId;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Weak,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Changes that wait for the writer; further callers wait for a place. With chunks of 256 KiB: 16 MiB.
+pub const WRITES_WAITING_MAX: usize = 64;
+/// Chunks one batch writes and syncs together.
+const BATCH_MAX: usize = 64;
+/// Left free on the file system by chunk writes, so that the index can always be written.
+const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
+/// A chunk of no site is let go only when it is older: it may belong to a site that is just being published.
+const ORPHAN_AGE_MS: u64 = 60 * 60 * 1000;
+
+type Done = oneshot::Sender<Result<(), StoreError>>;
+
+/// One change and where its result goes.
+pub enum Write {
+    Chunk {
+        id: ChunkId,
+        sealed: Bytes,
+        done: Done,
+    },
+    DeleteChunk {
+        id: ChunkId,
+        done: Done,
+    },
+    /// Deletes a chunk if its file is still damaged: another may have written it anew meanwhile.
+    DropDamaged {
+        id: ChunkId,
+        done: Done,
+    },
+    Index {
+        change: Change,
+        done: Done,
+    },
+}
+
+/// Works until the store is dropped.
+pub async fn run(shared: Weak<Shared>, mut waiting: mpsc::Receiver<Write>) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let Some(shared) = shared.upgrade() else { return };
+        let writes = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_MAX));
+        // A panic in here would drop the senders: every caller then hears that the store is closing.
+        let _ = tokio::task::spawn_blocking(move || shared.write_batch(writes)).await;
+    }
+}
+
+impl Shared {
+    /// Carries out a batch in order, neighbours of one kind together.
+    fn write_batch(&self, writes: Vec<Write>) {
+        let mut chunks = Vec::new();
+        let mut deletions = Vec::new();
+        for write in writes {
+            if !chunks.is_empty() && !matches!(write, Write::Chunk { .. }) {
+                self.put_chunks(std::mem::take(&mut chunks));
+            }
+            if !deletions.is_empty() && !matches!(write, Write::DeleteChunk { .. }) {
+                self.delete_chunks(std::mem::take(&mut deletions));
+            }
+            match write {
+                Write::Chunk { id, sealed, done } => chunks.push((id, sealed, done)),
+                Write::DeleteChunk { id, done } => deletions.push((id, done)),
+                Write::DropDamaged { id, done } => answer(done, self.drop_damaged(id)),
+                Write::Index { change, done } => answer(done, self.change_index(change)),
+            }
+        }
+        if !chunks.is_empty() {
+            self.put_chunks(chunks);
+        }
+        if !deletions.is_empty() {
+            self.delete_chunks(deletions);
+        }
+    }
+
+    fn put_chunks(&self, batch: Vec<(ChunkId, Bytes, Done)>) {
+        let mut waiting: HashMap<ChunkId, Vec<Done>> = HashMap::new();
+        let mut fresh: Vec<(ChunkId, Bytes)> = Vec::new();
+        for (id, sealed, done) in batch {
+            if self.is_intact(id) {
+                answer(done, Ok(()));
+                continue;
+            }
+            let callers = waiting.entry(id).or_default();
+            if callers.is_empty() {
+                fresh.push((id, sealed));
+            }
+            callers.push(done);
+        }
+        if fresh.is_empty() {
+            return;
+        }
+        let results = match self.make_room(&fresh) {
+            Ok(()) => self.write_fresh(&fresh),
+            Err(error) => vec![Err(error); fresh.len()],
+        };
+        for ((id, _), result) in fresh.iter().zip(results) {
+            for done in waiting.remove(id).unwrap_or_default() {
+                answer(done, result.clone());
+            }
+        }
+    }
+
+    /// Whether a chunk is stored and its file is good: a damaged one is written again.
+    fn is_intact(&self, id: ChunkId) -> bool {
+        self.table().rows.contains_key(&id) && matches!(self.read_chunk(id), Ok(Found::Whole(_)))
+    }
+
+    fn write_fresh(&self, fresh: &[(ChunkId, Bytes)]) -> Vec<Result<(), StoreError>> {
+        let stored_ms = meganet_node::platform::unix_ms();
+        let written = self.files.write_all(fresh);
+        let rows: Vec<(ChunkId, ChunkRow)> = fresh
+            .iter()
+            .zip(&written)
+            .filter(|(_, result)| result.is_ok())
+            .map(|((id, sealed), _)| (*id, ChunkRow { size: sealed.len() as u32, stored_ms }))
+            .collect();
+        let changes: Vec<Change> = rows.iter().map(|(id, row)| Change::Chunk(*id, *row)).collect();
+        let indexed = if changes.is_empty() { Ok(()) } else { self.index.apply(&changes) };
+        match &indexed {
+            Ok(()) => {
+                let mut table = self.table();
+                rows.iter().for_each(|(id, row)| table.insert(*id, *row));
+            }
+            Err(_) => rows.iter().for_each(|(id, _)| {
+                let _ = self.files.remove(*id);
+            }),
+        }
+        written
+            .into_iter()
+            .map(|result| match result {
+                Ok(()) => indexed.clone(),
+                Err(error) => Err(storage_error("chunk", &error)),
+            })
+            .collect()
+    }
+
+    fn delete_chunks(&self, batch: Vec<(ChunkId, Done)>) {
+        let ids: Vec<ChunkId> = batch.iter().map(|(id, _)| *id).collect();
+        let result = self.forget_chunks(&ids, Vec::new());
+        for (_, done) in batch {
+            answer(done, result.clone());
+        }
+    }
+
+    fn drop_damaged(&self, id: ChunkId) -> Result<(), StoreError> {
+        match self.read_chunk(id)? {
+            Found::Whole(_) => Ok(()),
+            Found::Damaged | Found::Missing => self.forget_chunks(&[id], Vec::new()),
+        }
+    }
+
+    /// Drops chunks, and applies `changes` in the same transaction: rows first, so that no row is left without a file.
+    fn forget_chunks(&self, ids: &[ChunkId], mut changes: Vec<Change>) -> Result<(), StoreError> {
+        changes.extend(ids.iter().map(|id| Change::NoChunk(*id)));
+        self.index.apply(&changes)?;
+        {
+            let mut table = self.table();
+            ids.iter().for_each(|id| table.remove(*id));
+        }
+        ids.iter().try_for_each(|id| self.files.remove(*id)).map_err(|error| storage_error("chunk", &error))
+    }
+
+    fn change_index(&self, change: Change) -> Result<(), StoreError> {
+        let counts = matches!(change, Change::Site(_) | Change::NoSite(_));
+        self.index.apply(&[change])?;
+        if counts {
+            let sites = self.index.site_count()?;
+            self.table().sites = sites;
+        }
+        Ok(())
+    }
+
+    /// Makes room for chunks: lets old chunks of no site go, then whole sites, the longest unused first, never one that
+    /// is pinned, published from here, or that these chunks belong to.
+    fn make_room(&self, fresh: &[(ChunkId, Bytes)]) -> Result<(), StoreError> {
+        let needed: u64 = fresh.iter().map(|(_, sealed)| sealed.len() as u64).sum();
+        let free = self.files.free_bytes().map_err(|error| storage_error("free space", &error))?;
+        let over_quota = (self.table().bytes + needed).saturating_sub(self.quota_bytes);
+        let over_disk = (needed + RESERVE_BYTES).saturating_sub(free);
+        let excess = over_quota.max(over_disk);
+        if excess == 0 || self.evict(excess, fresh)? >= excess {
+            return Ok(());
+        }
+        Err(StoreError::Full(if over_disk > over_quota {
+            format!("{free} bytes are free on the disk, and {RESERVE_BYTES} are kept for the index. Free some space")
+        } else {
+            format!(
+                "the quota of {} bytes is reached, and what is stored is pinned or in use. Raise --quota",
+                self.quota_bytes
+            )
+        }))
+    }
+
+    /// Evicts until at least `excess` bytes are gone or nothing may go; returns the bytes gone.
+    fn evict(&self, excess: u64, fresh: &[(ChunkId, Bytes)]) -> Result<u64, StoreError> {
+        let incoming: HashSet<ChunkId> = fresh.iter().map(|(id, _)| *id).collect();
+        let mut sites = self.index.sites()?;
+        sites.sort_by_key(|(_, record)| record.used_ms);
+        let mut users: HashMap<ChunkId, u32> = HashMap::new();
+        for id in sites.iter().flat_map(|(_, record)| record.chunks.iter().copied().collect::<HashSet<_>>()) {
+            *users.entry(id).or_default() += 1;
+        }
+        let size_of = |ids: &[ChunkId]| -> u64 {
+            let table = self.table();
+            ids.iter().filter_map(|id| table.rows.get(id)).map(|row| u64::from(row.size)).sum()
+        };
+
+        let before_ms = meganet_node::platform::unix_ms().saturating_sub(ORPHAN_AGE_MS);
+        let orphans: Vec<ChunkId> = self
+            .table()
+            .rows
+            .iter()
+            .filter(|(id, row)| row.stored_ms < before_ms && !users.contains_key(id))
+            .map(|(id, _)| *id)
+            .collect();
+        let mut gone = size_of(&orphans);
+        if !orphans.is_empty() {
+            self.forget_chunks(&orphans, Vec::new())?;
+        }
+        for (key, record) in sites {
+            let kept = record.own || record.pinned || record.chunks.iter().any(|id| incoming.contains(id));
+            if gone >= excess || kept {
+                continue;
+            }
+            let mut freed = Vec::new();
+            for id in record.chunks.iter().copied().collect::<HashSet<_>>() {
+                let count = users.entry(id).or_default();
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    freed.push(id);
+                }
+            }
+            gone += size_of(&freed);
+            tracing::info!(site = %record.address.short(), "evicted to make room");
+            self.forget_chunks(&freed, vec![Change::NoSite(key)])?;
+            let count = self.index.site_count()?;
+            self.table().sites = count;
+        }
+        Ok(gone)
+    }
+}
+
+fn answer(done: Done, result: Result<(), StoreError>) {
+    // The caller may have stopped waiting.
+    let _ = done.send(result);
+}
