@@ -21,6 +21,13 @@ type Line = (bool, Vec<u8>);
 /// # Errors
 /// When a test fails, or nothing was tested at all.
 pub fn run(command: &mut Command, results: &mut Vec<String>) -> Result<()> {
+    run_showing(command, results, |is_error, line| {
+        // The check goes on when nobody reads the output any more.
+        let _ = if is_error { std::io::stderr().write_all(line) } else { std::io::stdout().write_all(line) };
+    })
+}
+
+fn run_showing(command: &mut Command, results: &mut Vec<String>, show: impl FnMut(bool, &[u8])) -> Result<()> {
     if has_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }
@@ -39,10 +46,7 @@ pub fn run(command: &mut Command, results: &mut Vec<String>) -> Result<()> {
         thread::spawn(move || forward(out, false, &sender));
         thread::spawn(move || forward(err, true, &other));
     }
-    let closing = collect(receiver, |is_error, line| {
-        // The check goes on when nobody reads the output any more.
-        let _ = if is_error { std::io::stderr().write_all(line) } else { std::io::stdout().write_all(line) };
-    });
+    let closing = collect(receiver, show);
     let status = child.wait()?;
     let is_empty = closing.is_empty();
     results.extend(closing);
@@ -114,9 +118,11 @@ mod tests {
             command.args(["-c", text]);
             command
         };
-        run(&mut script("echo 'test result: ok. 1 passed; x'"), &mut results).expect("one test passed");
+        run_showing(&mut script("echo 'test result: ok. 1 passed; x'"), &mut results, |_, _| {})
+            .expect("one test passed");
         assert_eq!(results, ["test result: ok. 1 passed; x"]);
-        run(&mut script("echo 'test result: FAILED. 1 failed'; exit 101"), &mut results).expect_err("one failed");
-        run(&mut script("echo nothing"), &mut results).expect_err("none ran");
+        run_showing(&mut script("echo 'test result: FAILED. 1 failed'; exit 101"), &mut results, |_, _| {})
+            .expect_err("one failed");
+        run_showing(&mut script("echo nothing"), &mut results, |_, _| {}).expect_err("none ran");
     }
 }
