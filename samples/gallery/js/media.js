@@ -2,6 +2,7 @@
 import { fail, mark } from "./ready.js";
 
 const SEEK_SLACK_SECONDS = 0.25;
+const FRAME_WAIT_MS = 15_000;
 
 function once(target, event) {
   return new Promise((resolve) => target.addEventListener(event, resolve, { once: true }));
@@ -19,11 +20,25 @@ async function metadata(element) {
   ]);
 }
 
-async function seek(element, seconds) {
-  const done = once(element, "seeked");
-  element.currentTime = seconds;
+// Resolves when a frame of about that moment is really shown: browsers report "seeked" even where a file ends too early.
+function frameNear(video, seconds) {
+  if (!video.requestVideoFrameCallback) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error(`no frame near ${seconds} s came`)), FRAME_WAIT_MS);
+    const look = (_, { mediaTime }) => {
+      if (Math.abs(mediaTime - seconds) > SEEK_SLACK_SECONDS) return video.requestVideoFrameCallback(look);
+      clearTimeout(late);
+      resolve();
+    };
+    video.requestVideoFrameCallback(look);
+  });
+}
+
+async function seek(video, seconds) {
+  const done = Promise.all([once(video, "seeked"), frameNear(video, seconds)]);
+  video.currentTime = seconds;
   await done;
-  if (Math.abs(element.currentTime - seconds) > SEEK_SLACK_SECONDS) throw new Error(`asked for ${seconds} s, came to ${element.currentTime} s`);
+  if (Math.abs(video.currentTime - seconds) > SEEK_SLACK_SECONDS) throw new Error(`asked for ${seconds} s, came to ${video.currentTime} s`);
 }
 
 export async function film(video, jumps) {
@@ -37,7 +52,7 @@ export async function film(video, jumps) {
   try {
     await metadata(video);
     // Proof that seeking works: go near the end before anything between was needed, then back to the start.
-    await seek(video, video.duration * 0.8);
+    await seek(video, Math.round(video.duration * 8) / 10);
     await seek(video, 0);
     // Back to the poster, unless the reader was quicker.
     if (video.paused) {
