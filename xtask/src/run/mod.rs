@@ -22,6 +22,9 @@ use crate::{build, command, setup};
 const SAMPLES: [&str; 2] = ["guide", "gallery"];
 /// The bootstrap and the peer must be ready by then, on a slow machine too.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// The page can be opened on this machine only, so the peer listens on this machine only.
+const PEER_LISTENS: [&str; 3] =
+    ["/ip4/127.0.0.1/udp/0/webrtc-direct", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"];
 /// How often the children and the stop signal are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -31,7 +34,7 @@ pub struct Options {
     /// Port of the page; the next free one is taken when it is in use
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Where identities, keys and stored chunks are kept between runs [default: target/meganet-run]
+    /// Where identities, keys and stored chunks are kept between runs [default: target/meganet-run/PORT]
     #[arg(long)]
     data_dir: Option<PathBuf>,
 }
@@ -50,8 +53,13 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let data = options.data_dir.clone().unwrap_or_else(|| workspace.target.join("meganet-run"));
-    let Some(mut swarm) = Swarm::start(workspace, &data, options.port, &stop)? else { return Ok(()) };
+    let port = port::free_from(options.port)?;
+    if port != options.port {
+        say(&format!("port {} or a port of its swarm is taken: using {port} (choose with --port)", options.port));
+    }
+    let default_data = || workspace.target.join("meganet-run").join(port.to_string());
+    let data = options.data_dir.clone().unwrap_or_else(default_data);
+    let Some(mut swarm) = Swarm::start(workspace, &data, port, &stop)? else { return Ok(()) };
     swarm.watch(&stop)
 }
 
@@ -63,14 +71,9 @@ struct Swarm {
 
 impl Swarm {
     /// None when the user stopped it meanwhile.
-    fn start(workspace: &Workspace, data: &Path, wanted_port: u16, stop: &AtomicBool) -> Result<Option<Self>> {
+    fn start(workspace: &Workspace, data: &Path, port: u16, stop: &AtomicBool) -> Result<Option<Self>> {
         let logs = data.join("logs");
         std::fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
-        let port = port::free_from(wanted_port)?;
-        if port != wanted_port {
-            say(&format!("port {wanted_port} is taken by another program: using {port} (choose with --port)"));
-        }
-
         say("starting the bootstrap");
         let mut bootstrap = Command::new(workspace.program("meganet-bootstrap"));
         bootstrap.args(["--listen", &format!("127.0.0.1:{port}")]);
@@ -86,6 +89,7 @@ impl Swarm {
         let peer_data = data.join("peer");
         let mut peer = Command::new(workspace.program("meganet"));
         peer.arg("peer").arg("--data-dir").arg(&peer_data).args(["--bootstrap", &contact, "--json"]);
+        peer.args(PEER_LISTENS.iter().flat_map(|address| ["--listen", address]));
         let mut peer = Process::start("peer", peer, &logs)?;
         if !ready(&mut peer, stop)? {
             return Ok(None);
@@ -98,9 +102,9 @@ impl Swarm {
             say(&format!("publishing samples/{name}"));
             let mut publish = Command::new(workspace.program("meganet"));
             publish.arg("publish").arg(&folder).arg("--data-dir").arg(&peer_data);
-            publish.args(["--bootstrap", &contact, "--json"]);
-            let address = address_in(&publish.output().context("cannot start meganet publish")?, &publish)?;
-            lines.push_str(&format!("  {name:8} {page}#/{address}/\n"));
+            publish.args(["--bootstrap", &contact, "--page", &page, "--json"]);
+            let link = link_in(&publish.output().context("cannot start meganet publish")?, &publish)?;
+            lines.push_str(&format!("  {name:8} {link}\n"));
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
@@ -140,8 +144,8 @@ fn ready(child: &mut Process, stop: &AtomicBool) -> Result<bool> {
     Ok(false)
 }
 
-/// The site address in the last line `meganet publish --json` printed.
-fn address_in(output: &std::process::Output, command: &Command) -> Result<String> {
+/// The link in what `meganet publish --json` printed.
+fn link_in(output: &std::process::Output, command: &Command) -> Result<String> {
     let printed = String::from_utf8_lossy(&output.stdout);
     ensure!(
         output.status.success(),
@@ -154,6 +158,6 @@ fn address_in(output: &std::process::Output, command: &Command) -> Result<String
         .lines()
         .rev()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find_map(|line| Some(line["address"].as_str()?.to_owned()))
-        .with_context(|| format!("meganet publish printed no address:\n{printed}"))
+        .find_map(|line| Some(line["link"].as_str()?.to_owned()))
+        .with_context(|| format!("meganet publish printed no link:\n{printed}"))
 }

@@ -1,7 +1,7 @@
 //! Rust source as a flat list of tokens, so that rules see code and never comments or strings.
 
 use anyhow::{Result, anyhow};
-use proc_macro2::{Delimiter, Group, Spacing, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, LexError, Spacing, TokenStream, TokenTree};
 
 /// One identifier, literal, bracket or punctuation mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Token {
 
 /// Splits `source` into tokens. Doc comments appear as the attributes they are.
 pub fn flatten(source: &str) -> Result<Vec<Token>> {
-    let stream: TokenStream = source.parse().map_err(|error| anyhow!("not Rust: {error}"))?;
+    let stream: TokenStream = source.parse().map_err(|error: LexError| anyhow!("line {}: {error}", error.span().start().line))?;
     let mut tokens = Vec::new();
     push_stream(stream, false, &mut tokens);
     Ok(tokens)
@@ -57,7 +57,7 @@ fn push_group(group: &Group, is_test: bool, tokens: &mut Vec<Token>) {
         Delimiter::Bracket => ("[", "]"),
         Delimiter::None => ("", ""),
     };
-    let mut push = |text: &str, line, tokens: &mut Vec<Token>| {
+    let push = |text: &str, line, tokens: &mut Vec<Token>| {
         if !text.is_empty() {
             tokens.push(Token { text: text.to_owned(), line, is_test });
         }
