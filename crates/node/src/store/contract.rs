@@ -2,7 +2,7 @@
 
 use super::{SiteRecord, Store, Usage};
 use bytes::Bytes;
-use meganet_core::{address::Address, hash::ChunkId, keys::SiteKey};
+use meganet_core::{address::Address, chunk, hash::ChunkId, keys::SiteKey};
 
 fn sealed(fill: u8, length: usize) -> (ChunkId, Bytes) {
     let bytes = Bytes::from(vec![fill; length]);
@@ -39,7 +39,7 @@ pub async fn run(store: &dyn Store) {
 }
 
 async fn chunks(store: &dyn Store) {
-    let (small_id, small) = sealed(1, 256);
+    let (small_id, small) = sealed(1, chunk::pad_len(1) + 16);
     let (large_id, large) = sealed(2, meganet_core::limits::CHUNK_MAX_BYTES);
     assert!(store.chunk(small_id).await.unwrap().is_none());
     assert!(!store.has_chunk(small_id).await.unwrap());
