@@ -16,7 +16,7 @@ pub fn bytes(count: u64) -> String {
         unit += 1;
     }
     let digits = if value < 99.95 { 1 } else { 0 };
-    format!("{value:.digits$}{SPACE}{}", UNITS[unit])
+    format!("{value:.digits$}{SPACE}{}", UNITS.get(unit).unwrap_or(&"PB"))
 }
 
 /// `85 ms`, `1.3 s`, `2 min 5 s`.

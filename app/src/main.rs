@@ -22,8 +22,8 @@
 //! | `stopped`, `restart` | in `index.html`: the page that replaces a node that panicked, and its button |
 
 #![forbid(unsafe_code)]
-// Natively only the tests use what decides what is shown.
-#![cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+// Without the feature only the tests use what decides what is shown.
+#![cfg_attr(not(feature = "browser"), allow(dead_code))]
 
 mod format;
 mod phase;
@@ -32,10 +32,10 @@ mod state;
 mod steps;
 mod words;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(feature = "browser")]
 mod view;
 
 fn main() {
-    #[cfg(target_arch = "wasm32")]
+    #[cfg(feature = "browser")]
     view::run();
 }

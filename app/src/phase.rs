@@ -2,7 +2,7 @@
 
 use crate::format::{count, countdown, duration};
 use meganet_node::api::{Phase, Status};
-use meganet_web_node::state::{Contact, ListSource, Seat};
+use meganet_web_node::state::{Contact, ContactProblem, ListSource, Seat};
 
 /// What the interface tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,19 @@ pub fn sentence(seat: &Seat, status: Option<&Status>, contact: &Contact, waited_
     }
 }
 
+/// Why the node is offline, in two or three words for the chip.
+pub fn short_reason(contact: &Contact) -> &'static str {
+    match &contact.problem {
+        Some(ContactProblem::Malformed { .. }) => "list of peers malformed",
+        Some(ContactProblem::Expired) => "list of peers expired",
+        Some(ContactProblem::TooLarge { .. }) => "list of peers too large",
+        Some(ContactProblem::Empty) => "list of peers empty",
+        Some(ContactProblem::Status { .. }) => "no list of peers",
+        Some(ContactProblem::Unreachable { .. } | ContactProblem::TimedOut { .. }) => "server away",
+        None => "no peer answers",
+    }
+}
+
 fn joined(status: Option<&Status>) -> String {
     let peers = status.map_or(0, |status| status.peers.len() as u64);
     let through = count(peers, "peer", "peers");
@@ -102,7 +115,6 @@ fn offline(status: Option<&Status>, contact: &Contact, waited_ms: u64) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meganet_web_node::state::ContactProblem;
 
     #[test]
     fn a_failed_seat_is_stopped_whatever_the_status() {

@@ -1,6 +1,10 @@
 //! Where the user is: the fragment of the page's address, read and written.
 
 use meganet_core::address::{Link, LinkError};
+use percent_encoding::percent_decode_str;
+
+/// How the links of the protocol handler in the web manifest begin.
+const HANDLED: &str = "web%2Bmeganet";
 
 /// What the part after `#` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +20,12 @@ impl Route {
     pub fn read(hash: &str) -> Self {
         let text = hash.strip_prefix('#').unwrap_or(hash);
         let text = text.strip_prefix('/').unwrap_or(text);
-        match text.parse() {
+        // The browser's protocol handler encodes a whole `web+meganet:` link once more.
+        let decoded = match text.get(..HANDLED.len()) {
+            Some(start) if start.eq_ignore_ascii_case(HANDLED) => percent_decode_str(text).decode_utf8_lossy(),
+            _ => text.into(),
+        };
+        match decoded.parse() {
             Ok(link) => Route::Site(link),
             Err(LinkError::Empty) => Route::Home,
             Err(error) => Route::Bad { text: text.chars().take(200).collect(), error },
@@ -61,6 +70,14 @@ mod tests {
             let link = Link { address: address().parse().unwrap(), path: path.into() };
             assert_eq!(Route::read(&hash(&link)), Route::Site(link), "{path:?}");
         }
+    }
+
+    #[test]
+    fn the_protocol_handlers_links_are_read() {
+        let Route::Site(link) = Route::read(&format!("#/web%2Bmeganet%3A{}%2Fa%2520b", address())) else {
+            panic!("a handled link leads to a site")
+        };
+        assert_eq!(link.path, "a b");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The node in a tab: storage, one node per browser, first contact, the sites' bridge, and the typed JavaScript API.
 //!
 //! The modules here hold decisions without a browser in them and are tested natively; everything that touches the
-//! browser is in `browser` and exists for `wasm32` alone.
+//! browser is in `browser`, behind the feature of that name, and compiles for `wasm32` alone.
 
 #![forbid(unsafe_code)]
 
@@ -11,9 +11,9 @@ pub mod rate;
 pub mod site_request;
 pub mod state;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(feature = "browser")]
 mod browser;
-#[cfg(target_arch = "wasm32")]
+#[cfg(feature = "browser")]
 pub use browser::{
     bridge::{Bridge, BridgeEvent},
     client::{Client, Subscription},

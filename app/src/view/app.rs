@@ -72,6 +72,7 @@ fn use_listening(context: &Context) {
         let subscription = client.subscribe(move |update| {
             heard.dispatch(Action::Heard { update: Box::new(update.clone()), now_ms: platform::monotonic_ms() });
         });
+        let figures = effects::refresh_status(client.clone(), dispatcher.clone());
         let now_ms = platform::monotonic_ms();
         dispatcher.dispatch(Action::Snapshot { snapshot: Box::new(client.snapshot()), now_ms });
         let moved = web_sys::window().map(|window| {
@@ -79,7 +80,7 @@ fn use_listening(context: &Context) {
                 dispatcher.dispatch(Action::Go { route: effects::read_route(), now_ms: platform::monotonic_ms() });
             })
         });
-        move || drop((subscription, moved))
+        move || drop((subscription, moved, figures))
     });
 }
 

@@ -33,6 +33,9 @@ pub fn chip() -> Html {
                 if shown == Shown::Joined {
                     <span class="chip-count">{ count(peers, "peer", "peers") }</span>
                 }
+                if shown == Shown::Offline {
+                    <span class="chip-count">{ phase::short_reason(&state.contact) }</span>
+                }
             </summary>
             <div class="popover card">
                 <h2>{ "Your node" }</h2>

@@ -45,6 +45,7 @@ impl Context {
 
 /// The context of a component below the app.
 #[hook]
+#[expect(clippy::expect_used, reason = "a component outside the app is a mistake in this crate that shows at once")]
 pub fn use_app() -> Context {
     use_context::<Context>().expect("every component is drawn below the app")
 }

@@ -7,14 +7,14 @@ use crate::{
 };
 use meganet_core::address::{Address, Link};
 use meganet_node::{
-    api::{ApiError, Command, Reply, SiteInfo},
+    api::{ApiError, Command, Event, Reply, SiteInfo},
     platform,
 };
-use meganet_web_node::{Client, timings};
+use meganet_web_node::{Client, state::Update, timings};
 use std::{cell::Cell, rc::Rc, time::Duration};
 use yew::UseReducerDispatcher;
 
-/// How often the figures of an open site are asked for.
+/// How often the figures of an open site and of the node are asked for.
 const REFRESH_MS: u64 = 2_000;
 /// How often a visit that waits for the first connection looks again.
 const JOIN_POLL_MS: u64 = 100;
@@ -110,6 +110,26 @@ pub fn list_kept(client: Client, dispatcher: Dispatcher) {
             dispatcher.dispatch(Action::Kept(sites));
         }
     });
+}
+
+/// Asks for the node's figures, which change without events, while somebody can see them.
+pub fn refresh_status(client: Client, dispatcher: Dispatcher) -> Going {
+    Going::run(move |going| async move {
+        loop {
+            platform::sleep(Duration::from_millis(REFRESH_MS)).await;
+            if !going.get() {
+                return;
+            }
+            let hidden = web_sys::window().and_then(|window| window.document()).is_none_or(|page| page.hidden());
+            if hidden {
+                continue;
+            }
+            if let Ok(Reply::Status(status)) = client.call(Command::Status).await {
+                let update = Box::new(Update::Event(Event::Status(status)));
+                dispatcher.dispatch(Action::Heard { update, now_ms: platform::monotonic_ms() });
+            }
+        }
+    })
 }
 
 /// Moves the clock of the interface once a second.

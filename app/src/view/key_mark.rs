@@ -20,7 +20,7 @@ pub fn key_mark(props: &KeyMarkProps) -> Html {
     let cells = (0..SIDE * SIDE).filter(|cell| {
         let (row, column) = (cell / SIDE, cell % SIDE);
         let mirrored = row * SIDE.div_ceil(2) + column.min(SIDE - 1 - column);
-        key[mirrored] & 1 == 1
+        key.get(mirrored).is_some_and(|byte| byte & 1 == 1)
     });
     let cells = cells.map(|cell| {
         html! { <rect x={(cell % SIDE).to_string()} y={(cell / SIDE).to_string()} width="1" height="1" /> }

@@ -60,23 +60,24 @@ async fn attempt(node: &NodeHandle, store: &dyn Store) -> Contact {
             let text: Vec<String> = addresses.iter().take(GOOD_PEERS_MAX).map(Multiaddr::to_string).collect();
             // Not being able to keep the list costs only the start without the origin.
             let _ = store.put_value(GOOD_PEERS, api::encode(&text)).await;
-            let offered = offer(node, addresses);
+            let offered = offer(node, addresses).await;
             Contact { problem: None, addresses: offered, source: Some(ListSource::Origin), retry_in_ms: None }
         }
         Err(problem) => {
             let kept = store.value(GOOD_PEERS).await.ok().flatten();
             let kept: Vec<String> = kept.and_then(|bytes| api::decode(&bytes).ok()).unwrap_or_default();
-            let offered = offer(node, kept.iter().take(GOOD_PEERS_MAX).filter_map(|text| text.parse().ok()).collect());
+            let kept = kept.iter().take(GOOD_PEERS_MAX).filter_map(|text| text.parse().ok()).collect();
+            let offered = offer(node, kept).await;
             let source = (offered > 0).then_some(ListSource::Cache);
             Contact { problem: Some(problem), addresses: offered, source, retry_in_ms: None }
         }
     }
 }
 
-fn offer(node: &NodeHandle, addresses: Vec<Multiaddr>) -> u32 {
+async fn offer(node: &NodeHandle, addresses: Vec<Multiaddr>) -> u32 {
     let count = addresses.len() as u32;
     if count > 0 {
-        node.add_bootstrap(addresses);
+        node.add_bootstrap(addresses).await;
     }
     count
 }

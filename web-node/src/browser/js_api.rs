@@ -57,6 +57,7 @@ pub fn retry_now() -> Result<(), JsValue> {
 }
 
 /// Panics, so that tests can see how a poisoned instance ends.
+#[expect(clippy::panic, reason = "that is what it is for")]
 #[wasm_bindgen(js_name = crash)]
 pub fn crash() {
     panic!("asked to panic");

@@ -46,8 +46,8 @@ pub async fn open_durable(name: &str) -> Result<Arc<dyn Store>, StorageProblem> 
     let opening = Box::pin(IdbStore::open(name));
     let deadline = Box::pin(platform::sleep(Duration::from_millis(OPEN_TIMEOUT_MS)));
     match select(opening, deadline).await {
-        // A window has one thread; the interface asks for an Arc because the native node has many.
-        #[allow(clippy::arc_with_non_send_sync)]
+        // The interface asks for an Arc because the native node has many threads.
+        #[expect(clippy::arc_with_non_send_sync, reason = "there is one thread")]
         Either::Left((store, _)) => Ok(Arc::new(store?)),
         Either::Right(_) => Err(StorageProblem::Blocked),
     }
