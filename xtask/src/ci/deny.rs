@@ -23,12 +23,12 @@ pub fn check(workspace: &Workspace) -> Result<Option<String>> {
     let deny = installed(workspace)?;
     let command = || {
         let mut command = Command::new(&deny);
-        command.current_dir(&workspace.root).args(["--all-features", "--log-level", "warn"]);
+        command.current_dir(&workspace.root).args(["--log-level", "warn"]);
         command
     };
     run(command().args(["check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))?;
     if fetched(command().args(["fetch", "db"]))? {
-        run(command().args(["check", "--disable-fetch", "advisories"]))?;
+        run(command().args(["--offline", "check", "advisories"]))?;
         return Ok(None);
     }
     let warning = "advisories NOT CHECKED: database unreachable (github.com/rustsec/advisory-db)".to_owned();
