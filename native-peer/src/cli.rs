@@ -512,7 +512,8 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, CommandError> {
 /// `500M`, `20G`, or bytes.
 fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+    let unit = text.strip_prefix(digits).unwrap_or_default();
+    let shift = match unit.to_ascii_uppercase().as_str() {
         "" | "B" => 0,
         "K" | "KB" | "KIB" => 10,
         "M" | "MB" | "MIB" => 20,

@@ -22,11 +22,13 @@ pub fn bytes(count: u64) -> String {
 
 /// The text of an HTML document's `<title>`, white space collapsed, at most `max_bytes` long.
 pub fn html_title(html: &str, max_bytes: usize) -> Option<String> {
+    // Lowering ASCII alone keeps every byte in its place.
     let lower = html.to_ascii_lowercase();
     let open = lower.find("<title")?;
-    let start = open + lower[open..].find('>')? + 1;
-    let end = start + lower[start..].find("</title")?;
-    let text = html[start..end]
+    let start = open + lower.get(open..)?.find('>')? + 1;
+    let end = start + lower.get(start..)?.find("</title")?;
+    let text = html
+        .get(start..end)?
         .replace("&lt;", "<")
         .replace("&gt;", ">")
         .replace("&quot;", "\"")

@@ -166,15 +166,17 @@ pub struct Prepared {
 impl Prepared {
     fn new(publication: &Publication) -> Result<Self, CommandError> {
         let (folder, listing) = scan::scan(&publication.folder, publication.include_private)?;
-        let index = match &publication.index {
-            Some(path) if listing.files.contains_key(path) => Some(path.clone()),
-            Some(path) => return Err(CommandError::NoIndex { path: shown(path) }),
-            None => listing.files.contains_key(DEFAULT_INDEX).then(|| DEFAULT_INDEX.to_owned()),
+        let entry = match &publication.index {
+            Some(path) => {
+                Some(listing.files.get_key_value(path).ok_or_else(|| CommandError::NoIndex { path: shown(path) })?)
+            }
+            None => listing.files.get_key_value(DEFAULT_INDEX),
         };
+        let index = entry.map(|(path, _)| path.clone());
         let mut starter = Vec::new();
         let mut page_title = None;
-        if let Some(path) = &index {
-            let html = entry_page(&folder, path, &listing.files[path])?;
+        if let Some((path, stamp)) = entry {
+            let html = entry_page(&folder, path, stamp)?;
             page_title = text::html_title(&html, TITLE_MAX_BYTES);
             starter.push(path.clone());
             starter.extend(local_references(path, &html).into_iter().filter(|path| listing.files.contains_key(path)));
@@ -210,7 +212,8 @@ impl Prepared {
             chunks.into_iter().try_for_each(|chunk| sealed.blocking_send(chunk).map_err(|_| CommandError::Interrupted))
         };
         for planned in &order {
-            let stamp = &listing.files[&planned.path];
+            let changed = || ScanError::Changed { path: shown(&planned.path) };
+            let stamp = listing.files.get(&planned.path).ok_or_else(changed)?;
             read_file(&folder, &planned.path, stamp, &mut buffer, |piece| {
                 send(builder.feed(planned.file_index, piece)?)?;
                 bar.inc(piece.len() as u64);
@@ -250,7 +253,7 @@ fn read_file(
         if count == 0 {
             break;
         }
-        piece(&buffer[..count])?;
+        piece(buffer.get(..count).unwrap_or_default())?;
     }
     if done != stamp.size || Stamp::of_file(&file).map_err(unreadable)? != *stamp {
         return Err(changed());
@@ -264,7 +267,7 @@ fn entry_page(folder: &Folder, path: &str, stamp: &Stamp) -> Result<String, Comm
     let mut buffer = vec![0; READ_BYTES];
     read_file(folder, path, stamp, &mut buffer, |piece| {
         let room = (ENTRY_PAGE_MAX_BYTES as usize).saturating_sub(html.len());
-        html.extend_from_slice(&piece[..piece.len().min(room)]);
+        html.extend(piece.iter().take(room));
         Ok(())
     })?;
     Ok(String::from_utf8_lossy(&html).into_owned())

@@ -126,3 +126,6 @@ fn frame<T: Serialize>(message: &T) -> Result<Vec<u8>, SocketError> {
     frame.extend(body);
     Ok(frame)
 }
+
+#[cfg(test)]
+mod tests;

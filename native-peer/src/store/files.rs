@@ -128,7 +128,7 @@ impl ChunkFiles {
     }
 
     fn directory(&self, id: ChunkId) -> PathBuf {
-        self.root.join(&name(id)[..2])
+        self.root.join(format!("{:02x}", id.as_bytes()[0]))
     }
 
     fn path(&self, id: ChunkId) -> PathBuf {

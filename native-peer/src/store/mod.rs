@@ -281,3 +281,6 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
         code == rustix::io::Errno::MFILE.raw_os_error() || code == rustix::io::Errno::NFILE.raw_os_error()
     })
 }
+
+#[cfg(test)]
+mod tests;

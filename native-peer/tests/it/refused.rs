@@ -1,0 +1,168 @@
+//! Folders that are refused, each with its reason, before anything is signed (threats 16, 17, 66, 67).
+
+use crate::support::{Place, Run, noise};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt, fs::symlink},
+    path::Path,
+    process::Command,
+};
+
+/// Publishes a good version, spoils the folder, and makes sure that the spoilt one is refused and the good one stays.
+#[track_caller]
+fn refused(spoil: impl FnOnce(&Path), named: &str) -> Run {
+    let place = Place::new();
+    let site = place.site(&[("index.html", b"good"), ("sub/page.html", b"good")]);
+    let good = place.json(["publish".as_ref(), site.as_os_str()]).ok().event("published");
+    spoil(&site);
+    let run = place.json(["publish".as_ref(), site.as_os_str()]);
+    assert_eq!((run.error_code().as_str(), run.code()), ("refused", Some(5)), "{}", run.out);
+    assert!(run.out.contains(named), "{named:?} in {}", run.out);
+    let head = place.json(["head", good["address"].as_str().unwrap()]).ok().event("head");
+    assert_eq!(head["hash"], good["head"], "the good version stays");
+    run
+}
+
+#[test]
+fn an_empty_folder() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("site/inside")).unwrap();
+    let run = place.json(["publish".as_ref(), place.path("site").as_os_str()]);
+    assert_eq!(run.error_code(), "refused");
+    assert!(place.json(["key", "list"]).ok().objects().is_empty(), "no key is made for it");
+}
+
+#[test]
+fn what_is_no_folder() {
+    let place = Place::new();
+    fs::write(place.path("file"), "x").unwrap();
+    for name in ["file", "nothing"] {
+        assert_eq!(place.json(["publish".as_ref(), place.path(name).as_os_str()]).error_code(), "refused");
+    }
+}
+
+#[test]
+fn links_out_of_the_folder_and_inside() {
+    refused(|site| symlink("/etc/passwd", site.join("sub/link")).unwrap(), "sub/link");
+    refused(|site| symlink("../../data", site.join("sub/link")).unwrap(), "leads out");
+    refused(|site| symlink("index.html", site.join("link")).unwrap(), "a symbolic link");
+}
+
+#[test]
+fn names_that_not_every_system_keeps() {
+    for name in ["a\nb", "back\\slash", "%2e%2e", "C:drive", "rtl\u{202e}", "nfd-e\u{301}"] {
+        refused(|site| fs::write(site.join("sub").join(name), "x").unwrap(), "Rename");
+    }
+    refused(|site| fs::write(site.join(OsStr::from_bytes(b"latin-\xe9")), "x").unwrap(), "UTF-8");
+    refused(|site| fs::write(site.join("INDEX.html"), "x").unwrap(), "differ only");
+}
+
+#[test]
+fn paths_too_long_or_too_deep() {
+    refused(
+        |site| {
+            let folder = site.join("x".repeat(250)).join("y".repeat(250));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("z".repeat(20)), "x").unwrap();
+        },
+        "bytes",
+    );
+    refused(
+        |site| {
+            let folder = site.join("d/".repeat(32));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("f"), "x").unwrap();
+        },
+        "levels",
+    );
+}
+
+#[test]
+fn pipes_and_sockets() {
+    refused(
+        |site| assert!(Command::new("mkfifo").arg(site.join("pipe")).status().unwrap().success()),
+        "“pipe” is a pipe",
+    );
+    refused(|site| drop(std::os::unix::net::UnixListener::bind(site.join("sub/socket")).unwrap()), "sub/socket");
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
+        // The superuser reads everything; a file that fails while it is read stands in for it.
+        return refused_as_another_user();
+    }
+    refused(
+        |site| fs::set_permissions(site.join("sub/page.html"), fs::Permissions::from_mode(0)).unwrap(),
+        "sub/page.html",
+    );
+}
+
+/// The same as an unprivileged user, by way of `setpriv`.
+fn refused_as_another_user() {
+    let place = Place::new();
+    let site = place.site(&[("index.html", b"good"), ("secret", b"x")]);
+    fs::set_permissions(site.join("secret"), fs::Permissions::from_mode(0)).unwrap();
+    let base = site.parent().unwrap();
+    fs::create_dir(place.data()).unwrap();
+    let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(base).status().unwrap();
+    assert!(owned.success());
+    let binary = base.join("meganet");
+    fs::copy(env!("CARGO_BIN_EXE_meganet"), &binary).unwrap();
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary);
+    command.arg("--data-dir").arg(place.data()).arg("--json").arg("publish").arg(&site);
+    let run = Run::of(command);
+    assert_eq!(run.error_code(), "refused", "{}", run.err);
+    assert!(run.out.contains("“secret” cannot be read"), "{}", run.out);
+}
+
+#[test]
+fn secrets_and_history() {
+    refused(|site| fs::write(site.join(".env"), "PASSWORD=x").unwrap(), "--include-private");
+    refused(|site| fs::create_dir(site.join("sub/.git")).unwrap(), "sub/.git");
+    let place = Place::new();
+    let site = place.site(&[(".git/config", b"x")]);
+    place.json(["publish".as_ref(), site.as_os_str(), "--include-private".as_ref()]).ok();
+}
+
+#[test]
+fn more_than_a_site_can_hold() {
+    refused(
+        |site| fs::File::create(site.join("huge")).unwrap().set_len(5 << 30).unwrap(),
+        "Nothing was signed",
+    );
+    refused(
+        |site| (0..10_001).for_each(|n| fs::write(site.join(format!("sub/{n}")), "").unwrap()),
+        "more than 10000 files",
+    );
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read() {
+    let place = Place::new();
+    let site = place.site(&[("index.html", b"good"), ("log.bin", &noise(3, 30_000_000))]);
+    let log = site.join("log.bin");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let writer = {
+        let stop = stop.clone();
+        std::thread::spawn(move || {
+            use std::io::{Seek, SeekFrom, Write};
+            let mut file = fs::OpenOptions::new().write(true).open(log).unwrap();
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                // The size stays: only the times tell.
+                file.seek(SeekFrom::Start(29_000_000)).unwrap();
+                file.write_all(b"changed").unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        })
+    };
+    let run = place.json(["publish".as_ref(), site.as_os_str()]);
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    writer.join().unwrap();
+    assert_eq!((run.error_code().as_str(), run.code()), ("changed", Some(5)), "{}", run.out);
+    assert!(run.out.contains("log.bin"));
+    place.json(["publish".as_ref(), site.as_os_str()]).ok();
+}
