@@ -1,7 +1,7 @@
 //! Numbers with their units, and text from strangers made harmless to look at.
 
 /// Between a number and its unit: they stay on one line.
-const SPACE: char = '\u{202f}';
+const SPACE: char = '\u{a0}';
 
 /// `812 B`, `12.4 kB`, `3.1 MB`: powers of a thousand.
 pub fn bytes(count: u64) -> String {

@@ -136,7 +136,7 @@ mod tests {
             source: Some(ListSource::Cache),
             addresses: 2,
         };
-        let text = offline(None, &contact, 2_500).replace('\u{202f}', " ");
+        let text = offline(None, &contact, 2_500).replace('\u{a0}', " ");
         assert!(text.contains("502") && text.contains("Next try in 6 s") && text.contains("from earlier"), "{text}");
         assert!(offline(None, &contact, 9_000).contains("Trying now"));
     }

@@ -23,7 +23,7 @@ pub struct State {
     /// What the user chose; `None` before the first choice.
     pub consent: Option<Contribution>,
     /// Sites kept here; `None` until they are known.
-    pub kept: Option<Vec<SiteInfo>>,
+    pub kept: Option<Rc<Vec<SiteInfo>>>,
     pub visit: Option<Visit>,
     /// What was typed and is no link.
     pub entry_error: Option<LinkError>,
@@ -211,7 +211,7 @@ impl State {
             }
             Action::Heard { update, now_ms } => self.hear(*update, now_ms),
             Action::Chose(contribution) => self.consent = Some(contribution),
-            Action::Kept(sites) => self.kept = Some(sites),
+            Action::Kept(sites) => self.kept = Some(Rc::new(sites)),
             Action::Opened { visit, result } => self.with_visit(visit, |visit| {
                 // A cancelled visit stays cancelled.
                 if matches!(visit.outcome, Outcome::Working) {
@@ -281,7 +281,13 @@ impl State {
             }
             Update::Storage(problem) => self.storage = problem,
             Update::Seat(seat) => self.seat = seat,
-            Update::Event(Event::Status(status)) => self.status = Some(status),
+            Update::Event(Event::Status(status)) => {
+                // The choice may have been made in another tab.
+                if self.consent.is_some() || status.contribution == Contribution::On {
+                    self.consent = Some(status.contribution);
+                }
+                self.status = Some(status);
+            }
             Update::Event(Event::Progress(progress)) => {
                 let Some(visit) = self.visit.as_mut().filter(|visit| visit.link.address == progress.address) else {
                     return;

@@ -12,6 +12,7 @@ use crate::{
 };
 use meganet_node::{api::ApiError, platform};
 use meganet_web_node::{Client, Listener};
+use std::rc::Rc;
 use yew::prelude::*;
 
 #[derive(Properties, PartialEq)]
@@ -21,11 +22,12 @@ pub struct AppProps {
 
 #[function_component(App)]
 pub fn app(props: &AppProps) -> Html {
-    let state = use_reducer(|| {
+    let reducer = use_reducer(|| {
         let now_ms = platform::monotonic_ms();
         State::new(effects::read_route(), settings::consent(), settings::panel_open(), now_ms)
     });
-    let context = Context { state: state.clone(), client: props.client.clone() };
+    let state = Rc::new(State::clone(&reducer));
+    let context = Context { state: state.clone(), dispatcher: reducer.dispatcher(), client: props.client.clone() };
     use_listening(&context);
     use_visit(&context);
     use_clock(&context);
@@ -66,7 +68,7 @@ fn skip_to_main(event: MouseEvent) {
 /// Follows the client and the page's fragment.
 #[hook]
 fn use_listening(context: &Context) {
-    let (client, dispatcher) = (context.client.clone(), context.state.dispatcher());
+    let (client, dispatcher) = (context.client.clone(), context.dispatcher.clone());
     use_effect_with((), move |()| {
         let heard = dispatcher.clone();
         let subscription = client.subscribe(move |update| {
@@ -89,7 +91,7 @@ fn use_listening(context: &Context) {
 fn use_visit(context: &Context) {
     let state = &context.state;
     let visit = state.visit.as_ref();
-    let (client, dispatcher) = (context.client.clone(), state.dispatcher());
+    let (client, dispatcher) = (context.client.clone(), context.dispatcher.clone());
 
     let opening = visit.filter(|visit| !matches!(visit.outcome, Outcome::Cancelled));
     use_effect_with(opening.map(|visit| (visit.number, visit.link.address)), {
@@ -133,7 +135,7 @@ fn use_clock(context: &Context) {
     let state = &context.state;
     let shown = Shown::of(&state.seat, state.status.as_ref(), &state.contact);
     let opening = state.visit.as_ref().is_some_and(|visit| matches!(visit.outcome, Outcome::Working));
-    let dispatcher = state.dispatcher();
+    let dispatcher = context.dispatcher.clone();
     use_effect_with(opening || matches!(shown, Shown::Joining | Shown::Offline), move |counting| {
         let going = counting.then(|| effects::tick(dispatcher));
         move || drop(going)

@@ -24,7 +24,8 @@ pub fn banners() -> Html {
     });
     // A server that is merely away is told with the node's state; one that answers nonsense is worth a notice.
     let strange = state.contact.problem.as_ref().filter(|problem| {
-        !matches!(problem, ContactProblem::Unreachable { .. } | ContactProblem::TimedOut { .. })
+        use ContactProblem::{Empty, Expired, Malformed, TooLarge};
+        matches!(problem, Malformed { .. } | Expired | TooLarge { .. } | Empty)
     });
     let contact = strange.map(|problem| {
         html! {

@@ -16,6 +16,9 @@ const BRIDGE_TIMEOUT_MS: u64 = 20_000;
 /// The bridge's page on the site's origin.
 const BRIDGE_PATH: &str = "/.meganet/bridge.html";
 
+/// Scripts and its own origin, nothing else.
+const SANDBOX: &str = "allow-scripts allow-same-origin";
+
 #[derive(Properties, PartialEq)]
 pub struct BridgeFrameProps {
     pub visit: u32,
@@ -29,7 +32,7 @@ pub fn bridge_frame(props: &BridgeFrameProps) -> Html {
     let frame = use_node_ref();
     use_effect_with(props.visit, {
         let (frame, address, visit) = (frame.clone(), props.address.parse::<Address>().ok(), props.visit);
-        let (client, dispatcher) = (context.client, context.state.dispatcher());
+        let (client, dispatcher) = (context.client, context.dispatcher.clone());
         move |_| {
             let report = dispatcher.clone();
             let bridge = frame.cast::<HtmlIFrameElement>().zip(address).and_then(|(frame, address)| {
@@ -40,7 +43,8 @@ pub fn bridge_frame(props: &BridgeFrameProps) -> Html {
                     };
                     report.dispatch(Action::Bridge { visit, state });
                 });
-                // Only now, so that nothing the frame says is missed.
+                // Only now: a frame that is in the browser's cache speaks before effects run, and it speaks once.
+                let _ = frame.set_attribute("sandbox", SANDBOX);
                 frame.set_src(&format!("{}{BRIDGE_PATH}", Bridge::site_origin(address)?));
                 bridge
             });
@@ -56,6 +60,6 @@ pub fn bridge_frame(props: &BridgeFrameProps) -> Html {
     });
     html! {
         <iframe ref={frame} class="bridge" data-testid="bridge-frame" title="Connection of the site to MegaNet"
-            aria-hidden="true" tabindex="-1" sandbox="allow-scripts allow-same-origin" />
+            aria-hidden="true" tabindex="-1" />
     }
 }

@@ -3,37 +3,40 @@
 use crate::state::{Action, State};
 use meganet_node::{api::Command, platform};
 use meganet_web_node::Client;
-use std::ptr;
+use std::rc::Rc;
 use yew::prelude::*;
 
 /// Handed down as a context.
 #[derive(Clone)]
 pub struct Context {
-    pub state: UseReducerHandle<State>,
+    /// As it was when this was drawn. A reducer's own handle would show the newest state behind the back of whoever
+    /// compares two of them.
+    pub state: Rc<State>,
+    pub dispatcher: UseReducerDispatcher<State>,
     pub client: Client,
 }
 
 impl PartialEq for Context {
     fn eq(&self, other: &Self) -> bool {
-        ptr::eq::<State>(&*self.state, &*other.state)
+        Rc::ptr_eq(&self.state, &other.state)
     }
 }
 
 impl Context {
     /// Changes the state.
     pub fn dispatch(&self, action: Action) {
-        self.state.dispatch(action);
+        self.dispatcher.dispatch(action);
     }
 
     /// A callback that changes the state, the same way each time.
     pub fn on<E: 'static>(&self, action: impl Fn() -> Action + 'static) -> Callback<E> {
-        let dispatcher = self.state.dispatcher();
+        let dispatcher = self.dispatcher.clone();
         Callback::from(move |_| dispatcher.dispatch(action()))
     }
 
     /// Runs a command of the panel in the background; a failure is shown there. `on_done` comes after a success.
     pub fn run(&self, visit: u32, command: Command, on_done: impl FnOnce() + 'static) {
-        let (client, dispatcher) = (self.client.clone(), self.state.dispatcher());
+        let (client, dispatcher) = (self.client.clone(), self.dispatcher.clone());
         platform::spawn(async move {
             match client.call(command).await {
                 Ok(_) => on_done(),

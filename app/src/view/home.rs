@@ -121,7 +121,7 @@ fn entry(context: &Context, site: &SiteInfo) -> Html {
 }
 
 fn forget(context: &Context, address: Address) {
-    let (client, dispatcher) = (context.client.clone(), context.state.dispatcher());
+    let (client, dispatcher) = (context.client.clone(), context.dispatcher.clone());
     platform::spawn(async move {
         // When it fails the site stays in the list, which says so.
         let _ = client.call(Command::Forget { address }).await;

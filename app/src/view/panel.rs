@@ -80,7 +80,7 @@ fn address(site: &SiteInfo) -> Html {
 fn actions(context: &Context, visit: &Visit, site: &SiteInfo) -> Html {
     let (number, address, pinned) = (visit.number, site.address, site.pinned);
     let refreshed = move |context: &Context| {
-        let (client, dispatcher) = (context.client.clone(), context.state.dispatcher());
+        let (client, dispatcher) = (context.client.clone(), context.dispatcher.clone());
         move || effects::refresh_once(client, dispatcher, number, address)
     };
     let keep = {
@@ -128,7 +128,7 @@ fn fetch_all(context: &Context, visit: &Visit, site: &SiteInfo) -> Html {
     let label = format!("Fetch all {}", bytes(site.total_bytes));
     let context = context.clone();
     let onclick = Callback::from(move |_: MouseEvent| {
-        let (client, dispatcher) = (context.client.clone(), context.state.dispatcher());
+        let (client, dispatcher) = (context.client.clone(), context.dispatcher.clone());
         dispatcher.dispatch(Action::Fetching { visit: number, on: true });
         platform::spawn(async move {
             let result = client.call(Command::FetchAll { address, allow_large: true }).await;

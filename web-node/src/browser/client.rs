@@ -249,7 +249,9 @@ impl Client {
         self.emit(Update::Storage(problem));
         let seed = identity::load_or_make(&*store).await.map_err(|error| error.to_string())?;
         let mut config = NodeConfig::tab(seed);
-        config.contribute = self.0.contribution.get() == Contribution::On;
+        // The user may have changed their mind in the tab that led before this one.
+        let heard = self.0.snapshot.borrow().status.as_ref().map(|status| status.contribution);
+        config.contribute = heard.unwrap_or(self.0.contribution.get()) == Contribution::On;
         let node = Node::start(config, store.clone()).await.map_err(|error| error.to_string())?;
         timings::mark(|timings| &mut timings.node_ms);
         let mut events = node.events();
