@@ -10,6 +10,8 @@ const FAILURES = {
   "too-large": [413, "The site is larger than what is fetched without asking", "Allow its download in MegaNet, then try again."],
   timeout: [504, "The page did not arrive in time", "Try again: what has arrived so far is kept."],
   busy: [503, "The node is busy", "Try again in a moment."],
+  "rate-limited": [429, "The site asked for too much at once", "Try again in a moment."],
+  storage: [503, "The browser's storage failed", "Free some space, then try again."],
   stopped: [503, "The node has stopped", "Start it again in MegaNet, then try again."],
   changed: [503, "The site was updated while it was read", "Try again to read the new version."],
   method: [405, "A site can be read only", "Nothing was sent. Go back to the page."],
@@ -17,6 +19,23 @@ const FAILURES = {
   "frame-missing": [503, "A part of MegaNet itself is missing", "Reload MegaNet when its server can be reached."],
 };
 const FAILURE_OTHER = [502, "The page cannot be shown", "Try again, or reload MegaNet."];
+
+// The same look as frame.css; a page of an opaque origin loads no style sheet through this worker.
+const STYLE = `
+:root { color-scheme: light dark; --text: #1b1f24; --soft: #57606a; --ground: #ffffff; --accent: #0b57d0; --on-accent: #ffffff; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6e9ed; --soft: #9aa4af; --ground: #14171b; --accent: #8ab4f8; --on-accent: #10151d; }
+}
+body { margin: 0; background: var(--ground); color: var(--text); font: 1rem/1.5 system-ui, sans-serif; }
+main { max-width: 34rem; margin: 12vh auto 0; padding: 0 1.5rem; }
+h1 { font-size: 1.375rem; line-height: 1.25; margin: 0 0 0.75rem; }
+p { margin: 0 0 0.75rem; overflow-wrap: anywhere; }
+.detail, .safe { color: var(--soft); font-size: 0.875rem; }
+.actions { display: flex; flex-wrap: wrap; gap: 1rem; align-items: center; margin-top: 1.5rem; }
+a { color: var(--accent); }
+.button { background: var(--accent); color: var(--on-accent); padding: 0.5rem 1rem; border-radius: 0.5rem; text-decoration: none; }
+a:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+`;
 
 function escapeHtml(text) {
   return String(text).replace(/[&<>"']/g, (character) => `&#${character.codePointAt(0)};`);
@@ -26,7 +45,7 @@ function escapeHtml(text) {
 function failure(request, error) {
   const code = error instanceof ReadError ? error.code : "internal";
   const [status, title, advice] = Object.hasOwn(FAILURES, code) ? FAILURES[code] : FAILURE_OTHER;
-  const headers = frameHeaders("text/plain; charset=utf-8");
+  const headers = pageHeaders("text/plain; charset=utf-8");
   if (status === 405) headers.set("Allow", "GET, HEAD");
   if (request.method === "HEAD") return new Response(null, { status, headers });
   const detail = error.message ?? "";
@@ -44,7 +63,7 @@ function page(request, title, advice, detail) {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>${escapeHtml(title)}</title>
-<link rel="stylesheet" href="/.meganet/frame.css">
+<style>${STYLE}</style>
 </head>
 <body>
 <main>

@@ -1,6 +1,6 @@
 // The service worker's side of the port: who answers, one request with its time limit, and what may be waiting.
 // Protocol: {id, op: "read", path, offset, max} → {id, ok: true, path, mediaType, size, offset, bytes} or
-// {id, ok: false, code, message}.
+// {id, ok: false, code, message}. A read beyond the end brings no bytes, and the size as its offset.
 "use strict";
 
 const BRIDGE_PATH = "/.meganet/bridge.html";
@@ -80,10 +80,9 @@ function isRead(reply, { offset, max }) {
     typeof reply.mediaType === "string" &&
     Number.isSafeInteger(reply.size) &&
     reply.size >= 0 &&
-    reply.offset === offset &&
+    reply.offset === Math.min(offset, reply.size) &&
     reply.bytes instanceof ArrayBuffer &&
-    reply.bytes.byteLength <= max &&
-    (reply.bytes.byteLength === 0 || offset + reply.bytes.byteLength <= reply.size)
+    reply.bytes.byteLength <= Math.min(max, reply.size - reply.offset)
   );
 }
 
@@ -152,7 +151,7 @@ function leavePlace() {
   next.resolve();
 }
 
-// Reads at most `max` bytes of the file that `path` resolves to, from `offset`; `max` 0 asks for type and size only.
+// Reads at most `max` bytes (1 or more) of the file that `path` resolves to, from `offset`; fewer only at its end.
 async function read(path, offset, max) {
   await place();
   try {

@@ -3,6 +3,8 @@
 
 // Plaintext bytes of one chunk. Large files begin a chunk of their own, so a read aligned to this costs one chunk.
 const CHUNK_BYTES = 262_128;
+// A read from here brings type and size, and costs no chunk.
+const BEYOND_ANY_END = Number.MAX_SAFE_INTEGER;
 const READ_CHUNKS_MAX = 4;
 const READS_AHEAD_MAX = 2;
 const READ_FAST_MS = 500;
@@ -25,7 +27,7 @@ const SITE_CSP = [
   `frame-ancestors ${APP_ORIGIN} ${SITE_ORIGIN}`,
 ].join("; ");
 
-// For the bridge and for this worker's own pages, which may also appear in a frame of the site.
+// For the bridge. The site's scripts share its origin, so it must be held as tightly as the site.
 const FRAME_CSP = [
   "default-src 'none'",
   "script-src 'self'",
@@ -33,10 +35,37 @@ const FRAME_CSP = [
   "worker-src 'self'",
   "base-uri 'none'",
   "form-action 'none'",
+  "webrtc 'block'",
+  "sandbox allow-scripts allow-same-origin",
+  `frame-ancestors ${APP_ORIGIN}`,
+].join("; ");
+
+// For this worker's own pages: of an opaque origin, so that the site's scripts cannot reach into them.
+const PAGE_CSP = [
+  "default-src 'none'",
+  "style-src 'unsafe-inline'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "sandbox allow-top-navigation-by-user-activation",
   `frame-ancestors ${APP_ORIGIN} ${SITE_ORIGIN}`,
 ].join("; ");
 
-function commonHeaders(mediaType, policy) {
+// What no directive above stops: preconnects, WebRTC, navigation to another site. Chromium only; others ignore it.
+const OWN_ORIGIN_ONLY = "(response-origin);redirects=allow";
+
+function siteHeaders(mediaType) {
+  return headersOf(mediaType, SITE_CSP, { "Connection-Allowlist": OWN_ORIGIN_ONLY });
+}
+
+function frameHeaders(mediaType) {
+  return headersOf(mediaType, FRAME_CSP, { "Connection-Allowlist": OWN_ORIGIN_ONLY });
+}
+
+function pageHeaders(mediaType) {
+  return headersOf(mediaType, PAGE_CSP, {});
+}
+
+function headersOf(mediaType, policy, more) {
   const headers = new Headers({
     "Content-Security-Policy": policy,
     "X-Content-Type-Options": "nosniff",
@@ -45,6 +74,7 @@ function commonHeaders(mediaType, policy) {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-DNS-Prefetch-Control": "off",
     "Cache-Control": "no-store",
+    ...more,
   });
   try {
     headers.set("Content-Type", mediaType);
@@ -52,10 +82,6 @@ function commonHeaders(mediaType, policy) {
     headers.set("Content-Type", "application/octet-stream");
   }
   return headers;
-}
-
-function frameHeaders(mediaType) {
-  return commonHeaders(mediaType, FRAME_CSP);
 }
 
 // Where the app shows what this URL names.
@@ -100,7 +126,7 @@ async function siteFile(event, url) {
   const { size } = first;
   const target = redirectTarget(path, first.path, url);
   if (target) return Response.redirect(target);
-  const headers = commonHeaders(first.mediaType, SITE_CSP);
+  const headers = siteHeaders(first.mediaType);
   headers.set("Accept-Ranges", "bytes");
   if (request.method === "HEAD") {
     headers.set("Content-Length", String(size));
@@ -119,12 +145,12 @@ async function siteFile(event, url) {
 
 // The read that tells type and size, and mostly brings all that is asked for.
 async function firstRead(path, method, range) {
-  if (method === "HEAD") return read(path, 0, 0);
+  if (method === "HEAD") return read(path, BEYOND_ANY_END, 1);
   if (range?.suffix === undefined) {
     const offset = range?.first ?? 0;
     return read(path, offset, Math.min(pieceBytes(offset, 1), (range?.last ?? Infinity) + 1 - offset));
   }
-  const { size } = await read(path, 0, 0);
+  const { size } = await read(path, BEYOND_ANY_END, 1);
   const offset = Math.max(0, size - range.suffix);
   return read(path, offset, pieceBytes(offset, 1));
 }

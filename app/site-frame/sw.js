@@ -14,7 +14,6 @@ const CACHE_PREFIX = "meganet-frame-";
 const OWN_FILES = new Map([
   ["/.meganet/bridge.html", "text/html; charset=utf-8"],
   ["/.meganet/bridge.js", "text/javascript; charset=utf-8"],
-  ["/.meganet/frame.css", "text/css; charset=utf-8"],
 ]);
 
 self.addEventListener("install", (event) => {

@@ -17,6 +17,8 @@ use std::sync::Arc;
 const PEERS_PATH: &str = "/.well-known/meganet/peers";
 const WORKER_PATH: &str = "/.meganet-sw.js";
 const FRAME_PREFIX: &str = "/.meganet/";
+/// `Sec-Fetch-Dest` of a page that is shown.
+const PAGE_DESTINATIONS: [&str; 3] = ["document", "iframe", "frame"];
 const PEERS_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=10");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
@@ -120,14 +122,13 @@ async fn site_file(web: &Web, request: Request) -> Result<(Response<Body>, Origi
     Ok((response.ok_or(NOT_FOUND)?, Origin::Site))
 }
 
-/// Whether a browser asks for a page to show (Fetch metadata, or what it accepts where it does not send that).
+/// Whether a browser asks for a page to show: by its Fetch metadata, or by what it accepts where it sends none. A
+/// download link is a navigation too, one that passes the service worker by: it must not save the boot page as its file.
 fn is_navigation(headers: &HeaderMap) -> bool {
-    match headers.get("sec-fetch-mode") {
-        Some(mode) => mode == "navigate",
-        None => headers
-            .get(header::ACCEPT)
-            .and_then(|accept| accept.to_str().ok())
-            .is_some_and(|accept| accept.contains("text/html")),
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match (text("sec-fetch-mode"), text("sec-fetch-dest")) {
+        (Some(mode), dest) => mode == "navigate" && dest.is_none_or(|dest| PAGE_DESTINATIONS.contains(&dest)),
+        (None, _) => text("accept").is_some_and(|accept| accept.contains("text/html")),
     }
 }
 

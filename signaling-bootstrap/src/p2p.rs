@@ -47,9 +47,11 @@ impl P2p {
         let mut config = NodeConfig::bootstrap(identity.seed);
         config.agent = format!("meganet-bootstrap/{}", env!("CARGO_PKG_VERSION"));
         config.webrtc_certificate_pem = Some(identity.webrtc_certificate_pem);
+        // The certificate's hash is not known yet; a webrtc-direct address without it leads nowhere.
         config.external = advertised(&external, &listen);
+        config.external.retain(|address| address.iter().last() != Some(Protocol::WebRTCDirect));
         config.listen = listen;
-        let node = Node::start(config, Arc::new(MemoryStore::default())).await?;
+        let node = Node::start(config, Arc::new(MemoryStore::new(0))).await?;
         Ok(Self { node, external })
     }
 
