@@ -134,8 +134,8 @@ impl Site {
         let end = start.saturating_add(u64::from(max_bytes.min(READ_MAX_BYTES))).min(entry.size);
         let spans =
             self.manifest.spans(entry, start..end).map_err(|error| ApiError::Refused { reason: error.to_string() })?;
-        let pieces = stream::iter(spans.iter().enumerate())
-            .map(|(order, span)| self.piece(store, *span, order as u32))
+        let pieces = stream::iter(spans.clone().into_iter().enumerate())
+            .map(|(order, span)| self.piece(store, span, order as u32))
             .buffered(CHUNKS_AT_ONCE)
             .try_collect::<Vec<_>>();
         let timeout = platform::sleep(limits::READ_TIMEOUT).fuse();
