@@ -383,7 +383,8 @@ impl FrameDecoder {
     /// A decoder of frames of at most `max` bytes, their length prefix included.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self { max, buffer: BytesMut::new(), is_broken: false }
+        // More than a prefix of three bytes can say is never asked for.
+        Self { max: max.min((1 << 21) - 1), buffer: BytesMut::new(), is_broken: false }
     }
 
     /// Adds bytes of the stream. Take all frames out before the next call, and memory stays below one frame and one read.

@@ -8,7 +8,7 @@ use super::Violation;
 use crate::chunk;
 use crate::hash::ChunkId;
 use crate::keys::BlindedKey;
-use crate::limits::{CREDIT_WINDOW_BYTES, HAVE_MAX_CHUNKS, REQUESTS_OPEN_MAX};
+use crate::limits::{CHUNK_MAX_BYTES, CREDIT_MAX_BYTES, CREDIT_WINDOW_BYTES, HAVE_MAX_CHUNKS, REQUESTS_OPEN_MAX};
 use crate::wire::{Code, Request, Response};
 
 /// The state of the end that asks.
@@ -19,8 +19,6 @@ pub struct Asker {
     outgoing: VecDeque<Request>,
     /// Bytes of part data that the other side may still send.
     credit: u64,
-    /// Bytes of part data taken since credit was last given.
-    taken: u64,
 }
 
 #[derive(Debug)]
@@ -115,8 +113,7 @@ impl Asker {
     /// The state of a stream that was just opened. The first message it sends grants credit.
     #[must_use]
     pub fn new() -> Self {
-        let outgoing = VecDeque::from([Request::Credit { bytes: CREDIT_WINDOW_BYTES }]);
-        Self { last_id: 0, open: BTreeMap::new(), outgoing, credit: CREDIT_WINDOW_BYTES, taken: 0 }
+        Self { last_id: 0, open: BTreeMap::new(), outgoing: VecDeque::new(), credit: 0 }
     }
 
     /// Asks for a site's head; gives the question's number.
@@ -206,12 +203,19 @@ impl Asker {
     /// The next message to write.
     pub fn poll_send(&mut self) -> Option<Request> {
         // Half a window at a time keeps the other side sending without a message for every part.
-        if self.taken >= CREDIT_WINDOW_BYTES / 2 {
-            let bytes = std::mem::take(&mut self.taken);
+        let bytes = self.window().saturating_sub(self.credit);
+        if bytes >= CREDIT_WINDOW_BYTES / 2 {
             self.credit += bytes;
             return Some(Request::Credit { bytes });
         }
         self.outgoing.pop_front()
+    }
+
+    /// What the other side may have under way: all that was asked for, as each question has room for its answer. Less would
+    /// make the distance between the two the limit of their rate.
+    fn window(&self) -> u64 {
+        let chunks = self.open.values().filter(|question| matches!(question.kind, Kind::Chunk { .. })).count();
+        (chunks as u64 * CHUNK_MAX_BYTES as u64).clamp(CREDIT_WINDOW_BYTES, CREDIT_MAX_BYTES)
     }
 
     /// Takes an answer in.
@@ -261,11 +265,10 @@ impl Asker {
         if offset != *received || (!is_first && total != *known) || data.is_empty() || end > u64::from(total) {
             return Err(Violation::Order { id });
         }
-        if total as usize > crate::limits::CHUNK_MAX_BYTES {
+        if total as usize > CHUNK_MAX_BYTES {
             return Err(Violation::Order { id });
         }
         self.credit -= len;
-        self.taken += len;
         *known = total;
         *received = u32::try_from(end).map_err(|_| Violation::Order { id })?;
         if !is_cancelled {

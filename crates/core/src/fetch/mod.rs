@@ -6,9 +6,9 @@
 //!
 //! * Chunks are asked for in the order of their priority, of the peer that is expected to be done soonest by its measured
 //!   rate and latency. Unknown peers are tried early, failing and slow ones last.
-//! * A peer gets as many requests at once as it answers in about two seconds, so that a deadline judges the peer and not
+//! * A peer gets as many requests at once as it answers in about a second, so that a deadline judges the peer and not
 //!   the length of its queue.
-//! * The most urgent chunks are asked of a second peer when the first takes much longer than expected; whoever is first
+//! * The most urgent chunks are asked of a second peer when it will be done much sooner than the first; whoever is first
 //!   wins, the other request is taken back.
 //! * A request that passes its deadline, or a peer that falls below the floor rate, loses its chunks to other peers as soon
 //!   as one can serve them. Without one, a peer that still sends is left to go on.

@@ -6,7 +6,9 @@ use crate::limits::{BACKOFF_MAX_MS, BUSY_BACKOFF_MS, CHUNK_MAX_BYTES};
 /// Requests given at once to a peer of which nothing is known yet.
 const FIRST_WINDOW: usize = 2;
 /// How much work a peer is given, measured in the time it takes.
-const WINDOW_MS: u64 = 2_000;
+const WINDOW_MS: u64 = 1_000;
+/// How much of a peer's latency is added to that at most, in milliseconds.
+const WINDOW_LATENCY_MAX_MS: u64 = 4_000;
 /// How long one sample of a peer's rate is, in milliseconds, unless a chunk is done earlier.
 const SAMPLE_MS: u64 = 500;
 /// Chunks that end sooner than this after one another share a sample, in milliseconds.
@@ -15,6 +17,8 @@ const SAMPLE_MIN_MS: u64 = 50;
 const UNKNOWN_CHUNK_MS: u64 = 1_000;
 /// Chunks a peer may lack in a row before it is asked last.
 const MISSES_MAX: u32 = 4;
+/// How long such a peer is left alone at most, in milliseconds.
+const MISS_BACKOFF_MAX_MS: u64 = 2_000;
 /// Weight of the newest sample in a moving average, as a divisor.
 const AVERAGE_OVER: u64 = 3;
 
@@ -83,7 +87,9 @@ impl Peer {
         let window = match self.bytes_per_s {
             None => FIRST_WINDOW,
             Some(rate) => {
-                let chunks = rate.saturating_mul(WINDOW_MS) / 1_000 / CHUNK_MAX_BYTES as u64;
+                // Its own latency must not make a distant peer look slower and slower.
+                let window_ms = WINDOW_MS + self.latency_ms.unwrap_or(0).saturating_mul(2).min(WINDOW_LATENCY_MAX_MS);
+                let chunks = rate.saturating_mul(window_ms) / 1_000 / CHUNK_MAX_BYTES as u64;
                 usize::try_from(chunks).unwrap_or(usize::MAX).max(1)
             }
         };
@@ -165,8 +171,17 @@ impl Peer {
         self.misses = 0;
     }
 
-    pub(super) fn on_miss(&mut self) {
+    /// A peer that has nothing of what it is asked for is asked less and less.
+    pub(super) fn on_miss(&mut self, now_ms: u64) {
         self.misses = self.misses.saturating_add(1);
+        if let Some(beyond) = self.misses.checked_sub(MISSES_MAX) {
+            self.leave_alone(beyond, MISS_BACKOFF_MAX_MS, now_ms);
+        }
+    }
+
+    fn leave_alone(&mut self, doublings: u32, max_ms: u64, now_ms: u64) {
+        let wait_ms = BUSY_BACKOFF_MS.saturating_mul(1 << doublings.min(16)).min(max_ms);
+        self.backoff_until_ms = now_ms.saturating_add(wait_ms);
     }
 
     /// Leaves the peer alone for a while that doubles with each failure in a row.
@@ -175,8 +190,7 @@ impl Peer {
         if now_ms < self.backoff_until_ms {
             return;
         }
-        let wait_ms = BUSY_BACKOFF_MS.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX_MS);
-        self.backoff_until_ms = now_ms.saturating_add(wait_ms);
+        self.leave_alone(self.failures, BACKOFF_MAX_MS, now_ms);
         self.failures = self.failures.saturating_add(1);
     }
 

@@ -18,6 +18,9 @@ const PATIENCE_MIN_MS: u64 = 300;
 /// How long an urgent request may take at most before a second peer is asked, in milliseconds.
 const PATIENCE_MAX_MS: u64 = 3_000;
 
+/// How many times sooner a second peer must be done to be asked.
+const COPY_GAIN: u64 = 2;
+
 /// Where a chunk stands in line: priority, then the order of wanting.
 type Place = (u32, u64, ChunkId);
 
@@ -58,23 +61,29 @@ struct Flight<P> {
     started_ms: u64,
     progress_ms: u64,
     bytes: u64,
-    /// How long it may take, and be without progress, before an urgent chunk is asked of a second peer.
-    patience_ms: u64,
+    /// How long it was expected to take.
+    expected_ms: u64,
     deadline_ms: u64,
 }
 
 impl<P> Flight<P> {
-    /// How long it will go on at its average rate, in milliseconds; 0 while it is too early to say, and without end once it
-    /// has stopped.
+    /// How long it may take without a byte, or be without progress, before it counts as stopped.
+    fn patience_ms(&self) -> u64 {
+        self.expected_ms.saturating_mul(2).clamp(PATIENCE_MIN_MS, PATIENCE_MAX_MS)
+    }
+
+    /// How long it will go on as it does, in milliseconds; without end once it has stopped.
     fn left_ms(&self, size: u32, now_ms: u64) -> u64 {
         let elapsed_ms = now_ms.saturating_sub(self.started_ms);
-        if elapsed_ms < self.patience_ms {
-            return 0;
+        if now_ms.saturating_sub(self.progress_ms) >= self.patience_ms() {
+            u64::MAX
+        } else if elapsed_ms < PATIENCE_MIN_MS {
+            0
+        } else if self.bytes == 0 {
+            self.expected_ms.saturating_sub(elapsed_ms)
+        } else {
+            u64::from(size).saturating_sub(self.bytes).saturating_mul(elapsed_ms) / self.bytes
         }
-        if self.bytes == 0 || now_ms.saturating_sub(self.progress_ms) >= self.patience_ms {
-            return u64::MAX;
-        }
-        u64::from(size).saturating_sub(self.bytes).saturating_mul(elapsed_ms) / self.bytes
     }
 }
 
@@ -220,7 +229,7 @@ impl<P: PeerName> Planner<P> {
         let was_under_way = self.end_flight(peer, chunk);
         let Some(known) = self.peers.get_mut(&peer) else { return };
         match failure {
-            Failure::NotFound => known.on_miss(),
+            Failure::NotFound => known.on_miss(now_ms),
             Failure::Busy | Failure::TimedOut if was_under_way => known.on_failure(now_ms),
             Failure::Busy | Failure::TimedOut | Failure::Disconnected | Failure::Lied => {}
         }
@@ -231,7 +240,7 @@ impl<P: PeerName> Planner<P> {
         }
     }
 
-    /// Reports that a peer is known not to hold a chunk, by its answer to a question about many.
+    /// Reports that a peer is known not to hold a wanted chunk, by its answer to a question about many.
     pub fn on_missing(&mut self, peer: P, chunk: ChunkId) {
         self.strike(peer, chunk, STRIKES_MAX);
     }
@@ -304,7 +313,8 @@ impl<P: PeerName> Planner<P> {
             let Some(wanted) = self.wanted.get(chunk) else { continue };
             for flight in &wanted.flights {
                 let is_late = flight.deadline_ms <= now_ms;
-                let is_slow = slow.contains(&flight.peer) && now_ms >= flight.started_ms + self.config.floor_grace_ms;
+                let is_slow = slow.contains(&flight.peer)
+                    && now_ms.saturating_sub(flight.started_ms) >= self.config.floor_grace_ms;
                 if !is_late && !is_slow {
                     continue;
                 }
@@ -385,7 +395,7 @@ impl<P: PeerName> Planner<P> {
             let left_ms = wanted.flights.iter().map(|flight| flight.left_ms(wanted.size_hint, now_ms)).min()?;
             let best = self.best_peer(wanted, true, now_ms)?;
             let expected_ms = self.peers.get(&best)?.expected_ms(wanted.size_hint);
-            (expected_ms < left_ms).then_some((best, wanted.place.2))
+            (expected_ms.saturating_mul(COPY_GAIN) < left_ms).then_some((best, wanted.place.2))
         });
         copy.map(|(peer, chunk)| self.start(peer, chunk, now_ms))
     }
@@ -414,8 +424,7 @@ impl<P: PeerName> Planner<P> {
 
     fn start(&mut self, peer: P, chunk: ChunkId, now_ms: u64) -> Action<P> {
         if let (Some(known), Some(wanted)) = (self.peers.get_mut(&peer), self.wanted.get_mut(&chunk)) {
-            let patience_ms = known.expected_ms(wanted.size_hint).saturating_mul(2);
-            let patience_ms = patience_ms.clamp(PATIENCE_MIN_MS, PATIENCE_MAX_MS);
+            let expected_ms = known.expected_ms(wanted.size_hint);
             known.on_request(now_ms);
             self.requests += 1;
             wanted.flights.push(Flight {
@@ -423,7 +432,7 @@ impl<P: PeerName> Planner<P> {
                 started_ms: now_ms,
                 progress_ms: now_ms,
                 bytes: 0,
-                patience_ms,
+                expected_ms,
                 deadline_ms: now_ms.saturating_add(self.config.timeout_ms),
             });
         }
@@ -441,7 +450,8 @@ impl<P: PeerName> Planner<P> {
             flights.flat_map(|flight| [flight.deadline_ms, flight.progress_ms.saturating_add(self.config.timeout_ms)]);
         let urgent = self.urgent_flying().flat_map(|wanted| &wanted.flights);
         let patience = urgent.flat_map(|flight| {
-            [flight.started_ms, flight.progress_ms].map(|from_ms| from_ms.saturating_add(flight.patience_ms))
+            let first_look_ms = flight.started_ms.saturating_add(PATIENCE_MIN_MS);
+            [first_look_ms, flight.progress_ms.saturating_add(flight.patience_ms())]
         });
         let floors = self.peers.values().filter_map(|peer| peer.floor_check_ms(&self.config));
         let backoffs = self.peers.values().filter_map(|peer| peer.backoff_until_ms(now_ms));

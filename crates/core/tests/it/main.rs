@@ -1,0 +1,19 @@
+//! Tests of the formats and state machines through the public API. A test that covers a case of the project's table of
+//! attacks carries its number: `case_16_…`.
+
+mod chunks;
+mod common;
+mod exchange;
+mod heads;
+
+mod manifests;
+mod names;
+mod paths;
+mod peer_lists;
+mod planner;
+mod planner_faults;
+mod publishing;
+
+mod swarm;
+
+mod wire;
