@@ -1,5 +1,7 @@
 //! `bench`: builds everything, then hands over to the e2e crate's bench program.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::workspace::Workspace;
@@ -16,8 +18,6 @@ pub struct Options {
 /// Runs one bench in real browsers against real processes.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     setup::ensure(setup::For::Testing)?;
-    build::all(workspace)?;
-    let mut bench = workspace.cargo();
-    bench.args(["run", "--quiet", "-p", "meganet-e2e", "--bin", "bench", "--"]).args(&options.arguments);
-    command::run(&mut bench)
+    build::for_checks(workspace)?;
+    command::run(Command::new(workspace.program("bench")).current_dir(&workspace.root).args(&options.arguments))
 }

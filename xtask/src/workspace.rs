@@ -7,8 +7,12 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// The crates that only make sense in a browser; native builds and tests leave them out.
+/// The crates of the tab. Their default feature is the browser; without it their decisions are tested natively.
 pub const BROWSER_CRATES: [&str; 2] = ["meganet-app", "meganet-web-node"];
+
+/// Selects the packages of every native check. Cargo unites the features of what is selected together: with one selection
+/// for linting, building and testing, nothing is compiled twice. xtask keeps the features it was built with.
+pub const NATIVE: [&str; 4] = ["--workspace", "--exclude", "xtask", "--no-default-features"];
 
 /// Paths of this workspace.
 pub struct Workspace {

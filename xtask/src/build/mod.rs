@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::command::{run, say};
-use crate::workspace::Workspace;
+use crate::workspace::{NATIVE, Workspace};
 
 /// Files of a folder by their path relative to it, with `/` between the parts.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -23,13 +23,19 @@ pub fn all(workspace: &Workspace) -> Result<()> {
     web(workspace)
 }
 
+/// The same, as the checks need it: with the features that tests bring, and the test programs themselves.
+pub fn for_checks(workspace: &Workspace) -> Result<()> {
+    run(workspace.cargo().arg("build").args(NATIVE).args(["--bins", "--tests"]))?;
+    web(workspace)
+}
+
 /// `meganet` and `meganet-bootstrap`, in the profile that tests use too.
-pub fn native(workspace: &Workspace) -> Result<()> {
+fn native(workspace: &Workspace) -> Result<()> {
     run(workspace.cargo().args(["build", "-p", "meganet-native-peer", "-p", "meganet-bootstrap"]))
 }
 
 /// The app as static files in `dist/app`, a site's frame in `dist/site`. Does nothing when no input changed.
-pub fn web(workspace: &Workspace) -> Result<()> {
+fn web(workspace: &Workspace) -> Result<()> {
     let compiled = wasm::compile(workspace)?;
     let statics = read_folder(&workspace.root.join("app/static"))?;
     let frame = read_folder(&workspace.root.join("app/site-frame"))?;

@@ -1,13 +1,13 @@
 //! `ci deny`: cargo-deny over the whole dependency tree.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::command::{output, run, say, shown};
+use super::tools;
+use crate::command::{run, say, shown};
 use crate::workspace::Workspace;
 
 /// The version that deny.toml is written for.
@@ -20,7 +20,7 @@ const FETCH_WITHIN: Duration = Duration::from_secs(60);
 /// # Errors
 /// On any finding.
 pub fn check(workspace: &Workspace) -> Result<Option<String>> {
-    let deny = installed(workspace)?;
+    let deny = tools::installed(workspace, "cargo-deny", VERSION, "cargo-deny")?;
     let command = || {
         let mut command = Command::new(&deny);
         command.current_dir(&workspace.root).args(["--log-level", "warn"]);
@@ -34,21 +34,6 @@ pub fn check(workspace: &Workspace) -> Result<Option<String>> {
     let warning = "advisories NOT CHECKED: database unreachable (github.com/rustsec/advisory-db)".to_owned();
     say(&format!("WARNING: {warning}"));
     Ok(Some(warning))
-}
-
-/// cargo-deny in `target/tools`; compiled there when it is missing or of another version.
-fn installed(workspace: &Workspace) -> Result<PathBuf> {
-    let tools = workspace.target.join("tools");
-    let program = tools.join("bin").join(format!("cargo-deny{}", std::env::consts::EXE_SUFFIX));
-    if output(Command::new(&program).arg("--version")).is_some_and(|it| it.trim() == format!("cargo-deny {VERSION}")) {
-        return Ok(program);
-    }
-    say(&format!("compiling cargo-deny {VERSION} once, into {}", tools.display()));
-    let mut install = workspace.cargo();
-    install.args(["install", "cargo-deny", "--locked", "--version", VERSION, "--root"]).arg(&tools);
-    install.arg("--target-dir").arg(tools.join("build"));
-    run(&mut install)?;
-    Ok(program)
 }
 
 /// True when `fetch` ended well in time. Its own words are shown: they say why a host could not be reached.

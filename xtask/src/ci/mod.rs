@@ -2,6 +2,8 @@
 
 mod deny;
 mod suites;
+mod tab;
+mod tools;
 
 use std::fmt::Write as _;
 use std::io;
@@ -9,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use serde_json::Value;
 
 use crate::command::{run as run_command, say};
 use crate::setup::WASM_TARGET;
-use crate::workspace::{BROWSER_CRATES, Workspace};
+use crate::workspace::{BROWSER_CRATES, NATIVE, Workspace};
 use crate::{build, tidy};
 
 /// One check.
@@ -34,12 +37,20 @@ pub enum Step {
     Build,
     /// Unit and integration tests
     Test,
+    /// Tests of the tab's own storage, inside Chromium
+    TabTest,
     /// Real browsers against real processes
     E2e,
 }
 
 /// What is linted for the tab.
 const WASM_CRATES: [&str; 5] = ["meganet-core", "meganet-transport", "meganet-node", "meganet-web-node", "meganet-app"];
+
+/// The package this program is: see [`NATIVE`].
+const XTASK: [&str; 2] = ["-p", "xtask"];
+
+/// The test program with the real browsers, in meganet-e2e.
+const E2E_SUITE: &str = "e2e";
 
 /// What the steps leave for the end of the output.
 #[derive(Default)]
@@ -75,9 +86,12 @@ impl Step {
             Self::Fmt => run_command(workspace.cargo().args(["fmt", "--all", "--check"])),
             Self::Tidy => tidy::run(workspace),
             Self::Clippy => {
-                let mut clippy = workspace.cargo();
-                clippy.arg("clippy").args(native()).args(["--all-targets", "--", "-D", "warnings"]);
-                run_command(&mut clippy)
+                for packages in [&NATIVE[..], &XTASK] {
+                    let mut clippy = workspace.cargo();
+                    clippy.arg("clippy").args(packages).args(["--all-targets", "--", "-D", "warnings"]);
+                    run_command(&mut clippy)?;
+                }
+                Ok(())
             }
             Self::ClippyWasm => {
                 let mut clippy = workspace.cargo();
@@ -87,8 +101,9 @@ impl Step {
             }
             Self::Doc => {
                 let mut doc = workspace.cargo();
-                doc.args(["doc", "--no-deps"]).args(native()).env("RUSTDOCFLAGS", "-D warnings");
-                run_command(&mut doc)?;
+                doc.args(["doc", "--no-deps"]).args(NATIVE).env("RUSTDOCFLAGS", "-D warnings");
+                // The crates of the tab are documented as what they are in a tab.
+                run_command(doc.args(BROWSER_CRATES.iter().flat_map(|name| ["--exclude", name])))?;
                 let mut doc = workspace.cargo();
                 doc.args(["doc", "--no-deps", "--target", WASM_TARGET]).env("RUSTDOCFLAGS", "-D warnings");
                 doc.args(BROWSER_CRATES.iter().flat_map(|name| ["-p", name])).env_remove("RUSTFLAGS");
@@ -98,24 +113,38 @@ impl Step {
                 report.warnings.extend(deny::check(workspace)?);
                 Ok(())
             }
-            Self::Build => build::all(workspace),
+            Self::Build => build::for_checks(workspace),
             Self::Test => {
+                let results = &mut report.test_results;
+                suites::run(workspace.cargo().arg("test").args(XTASK), results)?;
                 let mut test = workspace.cargo();
-                test.arg("test").args(native()).args(["--exclude", "meganet-e2e"]);
-                suites::run(&mut test, &mut report.test_results)
+                test.arg("test").args(NATIVE).args(["--lib", "--bins"]);
+                let suites = integration_suites(workspace.metadata());
+                test.args(suites.iter().flat_map(|name| ["--test", name]));
+                suites::run(&mut test, results)
             }
+            Self::TabTest => tab::test(workspace, &mut report.test_results),
             Self::E2e => {
                 let mut test = workspace.cargo();
-                test.args(["test", "-p", "meganet-e2e"]);
+                test.arg("test").args(NATIVE).args(["--test", E2E_SUITE]);
                 suites::run(&mut test, &mut report.test_results)
             }
         }
     }
 }
 
-/// Selects everything that is not for the browser alone.
-fn native() -> impl Iterator<Item = &'static str> {
-    std::iter::once("--workspace").chain(BROWSER_CRATES.iter().flat_map(|name| ["--exclude", name]))
+/// The names of all integration test programs but the end-to-end one, which is a step of its own.
+fn integration_suites(metadata: &Value) -> Vec<&str> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let targets = packages.filter_map(|package| package["targets"].as_array()).flatten();
+    let mut names: Vec<_> = targets
+        .filter(|target| target["kind"][0] == "test")
+        .filter_map(|target| target["name"].as_str())
+        .filter(|name| *name != E2E_SUITE)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn name(step: Step) -> String {
@@ -158,6 +187,16 @@ fn has_terminal() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_integration_suite_but_the_browsers_one_is_a_test() {
+        let target = |kind: &str, name: &str| serde_json::json!({ "kind": [kind], "name": name });
+        let metadata = serde_json::json!({ "packages": [
+            { "targets": [target("lib", "a"), target("test", "it")] },
+            { "targets": [target("test", "swarm"), target("test", "it"), target("test", "e2e")] },
+        ] });
+        assert_eq!(integration_suites(&metadata), ["it", "swarm"]);
+    }
 
     #[test]
     fn the_report_ends_with_the_test_runners_own_lines() {

@@ -14,7 +14,8 @@ pub struct Token {
 
 /// Splits `source` into tokens. Doc comments appear as the attributes they are.
 pub fn flatten(source: &str) -> Result<Vec<Token>> {
-    let stream: TokenStream = source.parse().map_err(|error: LexError| anyhow!("line {}: {error}", error.span().start().line))?;
+    let stream: TokenStream =
+        source.parse().map_err(|error: LexError| anyhow!("line {}: {error}", error.span().start().line))?;
     let mut tokens = Vec::new();
     push_stream(stream, false, &mut tokens);
     Ok(tokens)
