@@ -64,7 +64,8 @@ impl P2p {
         let listening = self.node.listen_addresses().await;
         let chosen =
             if self.external.is_empty() { reachable(listening) } else { advertised(&self.external, &listening) };
-        chosen.into_iter().filter_map(|address| address.with_p2p(self.peer_id()).ok()).collect()
+        let full = chosen.into_iter().filter_map(|address| address.with_p2p(self.peer_id()).ok());
+        unique(full)
     }
 
     /// Stops the node. Its peers see their connections close.
@@ -132,11 +133,16 @@ fn advertised(external: &[Multiaddr], listening: &[Multiaddr]) -> Vec<Multiaddr>
             all.push(address.clone());
         }
     }
-    // A wildcard listener shows up once for each interface, and port 0 is no address.
+    // Port 0 is no address.
+    all.retain(|address| !address.iter().any(|part| matches!(part, Protocol::Udp(0) | Protocol::Tcp(0))));
+    unique(all)
+}
+
+/// Without repetitions, in order: a listener may also be known as an external address, or once for each interface.
+fn unique(addresses: impl IntoIterator<Item = Multiaddr>) -> Vec<Multiaddr> {
     let mut unique: Vec<Multiaddr> = Vec::new();
-    for address in all {
-        let has_port = !address.iter().any(|part| matches!(part, Protocol::Udp(0) | Protocol::Tcp(0)));
-        if has_port && !unique.contains(&address) {
+    for address in addresses {
+        if !unique.contains(&address) {
             unique.push(address);
         }
     }
