@@ -475,8 +475,8 @@ fn keys(directory: &DataDir, action: KeyAction, output: Output) -> Result<(), Co
             print(&name, key.address(), &file);
         }
         KeyAction::Import { file, name, passphrase } => {
-            let key = sealed_key::open(&read_text(&file)?, &passphrase.read()?)?;
             let path = secrets::key_path(&directory.keys(), &name)?;
+            let key = sealed_key::open(&read_text(&file)?, &passphrase.read()?)?;
             secrets::save_site_key(&path, &key)?;
             print(&name, key.address(), &path);
         }

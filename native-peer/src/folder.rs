@@ -28,8 +28,11 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    // The fields' integer types differ between platforms.
-    #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::useless_conversion,
+        reason = "the integer types differ between platforms"
+    )]
     fn of(stat: &Stat) -> Self {
         Stamp {
             size: u64::try_from(stat.st_size).unwrap_or(0),

@@ -121,7 +121,7 @@ mod tests {
         let costly = text.replace("rounds: 1000", "rounds: 4000000000");
         assert_eq!(open(&costly, b"correct horse").unwrap_err(), SealedKeyError::Format("rounds"));
         for cut in 0..text.len() - 1 {
-            assert!(open(&text[..cut], b"correct horse").is_err(), "cut at {cut}");
+            assert!(open(text.get(..cut).unwrap(), b"correct horse").is_err(), "cut at {cut}");
         }
     }
 }

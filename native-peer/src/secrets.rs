@@ -257,7 +257,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         let at = text.len() - 2;
         let flipped = if text.as_bytes()[at] == b'0' { "1" } else { "0" };
-        fs::write(&path, format!("{}{flipped}\n", &text[..at])).unwrap();
+        fs::write(&path, format!("{}{flipped}\n", text.get(..at).unwrap())).unwrap();
         assert!(matches!(site_key(&path), Err(SecretError::Damaged { .. })));
         for text in ["", "hello", "meganet-site-key-v1\nseed: zz\n", "meganet-site-key-v1\nx\n"] {
             fs::write(&path, text).unwrap();

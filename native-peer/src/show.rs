@@ -13,6 +13,7 @@ use meganet_node::{
     api::{ApiError, Command, Reply, SiteInfo, Status},
     platform::unix_ms,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -26,11 +27,8 @@ pub async fn status(client: &Client, directory: &Path, output: Output) -> Result
         _ => return Err(CommandError::UnexpectedReply),
     };
     let running = !client.is_local();
-    let mut object = serde_json::to_value(&status).unwrap_or_default();
-    object["event"] = "status".into();
-    object["running"] = running.into();
-    object["data_dir"] = directory.to_string_lossy().into();
-    output.print(&object, &status_text(&status, running, directory));
+    let more = [("running", running.into()), ("data_dir", directory.to_string_lossy().into())];
+    output.print(&tagged("status", &status, more), &status_text(&status, running, directory));
     Ok(())
 }
 
@@ -63,7 +61,7 @@ pub async fn sites(client: &Client, output: Output) -> Result<(), CommandError> 
         _ => return Err(CommandError::UnexpectedReply),
     };
     for site in &sites {
-        output.print(&site_object(site), &site_text(site));
+        output.print(&tagged("site", site, []), &site_text(site));
     }
     if sites.is_empty() && !output.is_json() {
         output.note("no sites are stored here");
@@ -71,11 +69,15 @@ pub async fn sites(client: &Client, output: Output) -> Result<(), CommandError> 
     Ok(())
 }
 
-/// A site as a JSON object.
-pub fn site_object(site: &SiteInfo) -> Value {
-    let mut object = serde_json::to_value(site).unwrap_or_default();
-    object["event"] = "site".into();
-    object
+/// A value's fields as a JSON object with its event's name and more fields.
+fn tagged<'a>(event: &str, value: &impl Serialize, more: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    let mut fields = match serde_json::to_value(value) {
+        Ok(Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    fields.insert("event".into(), event.into());
+    fields.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Value::Object(fields)
 }
 
 fn site_text(site: &SiteInfo) -> String {

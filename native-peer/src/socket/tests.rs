@@ -101,7 +101,8 @@ async fn calls_in_flight_are_bounded() {
 async fn messages_at_the_limit() {
     let rig = Rig::new();
     let client = rig.client().await;
-    let room = FRAME_MAX_BYTES as usize - frame(&ToServer::Call { id: 1, command: Command::StoreChunk { sealed: vec![] } }).unwrap().len();
+    let room = FRAME_MAX_BYTES as usize
+        - frame(&ToServer::Call { id: 1, command: Command::StoreChunk { sealed: vec![] } }).unwrap().len();
     let reply = client.call(Command::StoreChunk { sealed: vec![7; room] }).await.unwrap();
     assert!(matches!(reply, Reply::Published(published) if published.sequence == room as u64));
     let over = client.call(Command::StoreChunk { sealed: vec![7; room + 10] }).await;

@@ -18,7 +18,9 @@ use meganet_node::{
 };
 use std::{
     collections::{HashMap, HashSet},
+    fs::DirBuilder,
     io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -141,7 +143,9 @@ impl FileStore {
 impl Shared {
     fn open(directory: &Path, quota_bytes: u64) -> Result<Self, OpenError> {
         let chunks = directory.join("chunks");
-        std::fs::create_dir_all(&chunks).map_err(|error| OpenError::from_io(&chunks, &error))?;
+        // The index names the sites that are kept here: that is nobody else's business.
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&chunks).map_err(|error| OpenError::from_io(&chunks, &error))?;
         let index = Index::open(&directory.join("index.redb"))?;
         let shared = Shared {
             files: ChunkFiles::new(chunks),

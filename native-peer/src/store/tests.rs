@@ -33,6 +33,13 @@ fn chunk_files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// A chunk file that the index does not know.
+fn write_behind_its_back(directory: &Path, id: ChunkId, bytes: &[u8]) {
+    let place = directory.join(format!("chunks/{:02x}", id.as_bytes()[0]));
+    fs::create_dir_all(&place).unwrap();
+    fs::write(place.join(data_encoding::HEXLOWER.encode(id.as_bytes())), bytes).unwrap();
+}
+
 #[tokio::test]
 async fn it_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
@@ -98,9 +105,7 @@ async fn opening_sweeps_what_an_interrupted_write_left() {
     let place = chunk_files(directory.path())[0].parent().unwrap().to_owned();
     fs::write(place.join(".tmp-0123"), b"half").unwrap();
     let (unknown, unknown_bytes) = chunk(3, 300);
-    let hex = data_encoding::HEXLOWER.encode(unknown.as_bytes());
-    fs::create_dir_all(directory.path().join("chunks").join(&hex[..2])).unwrap();
-    fs::write(directory.path().join("chunks").join(&hex[..2]).join(&hex), unknown_bytes).unwrap();
+    write_behind_its_back(directory.path(), unknown, &unknown_bytes);
     fs::write(place.join("note"), b"somebody's own").unwrap();
 
     let store = open(directory.path()).await;
@@ -124,9 +129,10 @@ async fn many_writers_share_syncs_and_all_are_stored() {
     for (read, (_, bytes)) in futures::future::join_all(reads).await.into_iter().zip(&chunks) {
         assert_eq!(read.unwrap().as_ref(), Some(bytes));
     }
-    let mixed = chunks.iter().enumerate().map(|(n, (id, bytes))| {
-        if n % 3 == 0 { store.delete_chunk(*id) } else { store.put_chunk(*id, bytes.clone()) }
-    });
+    let mixed = chunks
+        .iter()
+        .enumerate()
+        .map(|(n, (id, bytes))| if n % 3 == 0 { store.delete_chunk(*id) } else { store.put_chunk(*id, bytes.clone()) });
     futures::future::join_all(mixed).await.into_iter().for_each(|result| result.unwrap());
     assert_eq!(store.usage().await.unwrap().chunks, 200);
     assert_eq!(chunk_files(directory.path()).len(), 200);
@@ -188,9 +194,7 @@ async fn case_54_a_newer_schema_is_refused_and_left_alone() {
         transaction.commit().unwrap();
     }
     let (id, bytes) = chunk(1, 300);
-    let hex = data_encoding::HEXLOWER.encode(id.as_bytes());
-    fs::create_dir_all(directory.path().join("chunks").join(&hex[..2])).unwrap();
-    fs::write(directory.path().join("chunks").join(&hex[..2]).join(hex), bytes).unwrap();
+    write_behind_its_back(directory.path(), id, &bytes);
     let error = FileStore::open(directory.path(), QUOTA).await.err().unwrap();
     assert!(matches!(error, OpenError::NewerSchema { found: 2, supported: 1, .. }), "{error}");
     assert!(error.to_string().contains("index.redb"));

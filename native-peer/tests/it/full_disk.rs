@@ -10,7 +10,7 @@ const SCRIPT: &str = r#"
 set -eu
 mount -t tmpfs -o size=24m none "$DATA"
 m() { "$MEGANET" --data-dir "$DATA" --json "$@"; }
-m peer --listen /ip4/127.0.0.1/tcp/0 > "$BASE/peer.log" &
+"$MEGANET" --data-dir "$DATA" --json peer --listen /ip4/127.0.0.1/tcp/0 > "$BASE/peer.log" 2> "$BASE/peer.err" &
 peer=$!
 while ! [ -S "$DATA/socket" ]; do sleep 0.1; done
 m publish "$BASE/small" > "$BASE/small.json"
@@ -45,7 +45,14 @@ fn case_61_a_full_disk() {
     let run = Run::of(command).ok();
     let log = |name: &str| std::fs::read_to_string(place.path(name)).unwrap_or_default();
     let expected = [
-        "big 6", "read 0", "small_full 6", "read_full 0", "status_full 0", "small_again 0", "big_again 0", "read_again 0",
+        "big 6",
+        "read 0",
+        "small_full 6",
+        "read_full 0",
+        "status_full 0",
+        "small_again 0",
+        "big_again 0",
+        "read_again 0",
     ];
     let big = (log("big.json"), log("small_full.json"));
     assert_eq!(run.out.lines().collect::<Vec<_>>(), expected, "{big:?}\n{}\n{}", run.err, log("peer.log"));

@@ -20,11 +20,17 @@ fn a_publication_killed_at_any_moment_is_old_or_new() {
     for moment in 0..MOMENTS {
         let next = u64::from(moment) + 1;
         fs::write(site.join("big.bin"), version(next)).unwrap();
-        let mut child =
-            place.meganet(["publish".as_ref(), site.as_os_str()]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = place
+            .meganet(["publish".as_ref(), site.as_os_str()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         // The moments are spread over the whole run and a little beyond; the noise makes no two alike.
         let fraction = f64::from((moment * 37) % MOMENTS) / f64::from(MOMENTS);
-        std::thread::sleep(whole_run.mul_f64(fraction * 1.1) + Duration::from_micros(u64::from(noise(next, 1)[0]) * 10));
+        std::thread::sleep(
+            whole_run.mul_f64(fraction * 1.1) + Duration::from_micros(u64::from(noise(next, 1)[0]) * 10),
+        );
         let _ = child.kill();
         killed += u32::from(child.wait().unwrap().code().is_none());
 
