@@ -9,7 +9,7 @@ use meganet_core::address::Address;
 use meganet_node::api::{ApiError, Command, READ_MAX_BYTES, Reply, SiteInfo, Status};
 use serde::Deserialize;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Milliseconds from the page's start (`performance.timeOrigin`), as the app measured them; what has not happened yet is
 /// missing.
@@ -147,38 +147,30 @@ impl<'browser> App<'browser> {
         self.browser.attribute("error", "data-code").await
     }
 
-    /// Waits for an error, and gives its code and text.
-    pub async fn until_error(&self) -> Result<(String, String)> {
-        until("an error", async || {
-            Ok(match self.error_code().await? {
-                Some(code) => Look::Yes((code, self.browser.text("error").await?.unwrap_or_default())),
-                None => Look::NotYet(format!("phase {}", self.phase().await?)),
-            })
-        })
-        .await
-    }
-
     /// Waits for the error about this address.
     pub async fn until_error_of(&self, address: &Address) -> Result<(String, String)> {
         until("the error about an address", async || {
-            let url: String = self.browser.run("return location.href;", &[]).await?;
-            Ok(match self.error_code().await? {
-                Some(code) if url.contains(&address.to_string()) => {
-                    Look::Yes((code, self.browser.text("error").await?.unwrap_or_default()))
+            // In one look: the bar's key and the error then belong together.
+            let seen: SiteError = self.browser.run(SITE_ERROR, &[]).await?;
+            Ok(match &seen {
+                SiteError { key: Some(key), code: Some(code), text } if key.contains(&address.to_string()) => {
+                    Look::Yes((code.clone(), text.clone()))
                 }
-                code => Look::NotYet(format!("{code:?} at {url}")),
+                _ => Look::NotYet(format!("{seen:?}")),
             })
         })
         .await
     }
 
-    /// Waits for an error whose text is none of these: one that was not shown before.
-    pub async fn until_error_about(&self, before: &BTreeSet<String>) -> Result<(String, String)> {
-        until("a new error", async || {
-            let text = self.browser.text("error").await?.unwrap_or_default();
-            Ok(match self.error_code().await? {
-                Some(code) if !before.contains(&text) => Look::Yes((code, text)),
-                code => Look::NotYet(format!("{code:?}: {text}")),
+    /// Waits for an error with this finer reason, and gives its code and text.
+    pub async fn until_error_because(&self, reason: &str) -> Result<(String, String)> {
+        until(&format!("an error because of the {reason}"), async || {
+            let found = self.browser.attribute("error", "data-reason").await?;
+            Ok(match (found, self.error_code().await?) {
+                (Some(found), Some(code)) if found == reason => {
+                    Look::Yes((code, self.browser.text("error").await?.unwrap_or_default()))
+                }
+                (found, code) => Look::NotYet(format!("{code:?} because of {found:?}")),
             })
         })
         .await
@@ -276,6 +268,19 @@ impl<'browser> App<'browser> {
 struct Page {
     holds: bool,
     seen: String,
+}
+
+const SITE_ERROR: &str = "
+    const named = id => document.querySelector(`[data-testid='${id}']`);
+    const error = named('error');
+    return { key: named('site-key')?.title ?? null, code: error?.dataset.code ?? null, text: error?.innerText ?? '' };";
+
+#[derive(Debug, Deserialize)]
+struct SiteError {
+    /// The address in the bar.
+    key: Option<String>,
+    code: Option<String>,
+    text: String,
 }
 
 const READ_HASHES: &str = "

@@ -46,6 +46,11 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, stdout, stderr })
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything it printed so far.
     pub fn stdout(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&std::fs::read(&self.stdout)?).into_owned())

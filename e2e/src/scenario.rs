@@ -40,7 +40,7 @@ pub fn run(name: &'static str, body: impl AsyncFnOnce(&mut Scenario) -> Result<(
         let guarded = AssertUnwindSafe(body(&mut scenario)).catch_unwind();
         let failure = match tokio::time::timeout(TIME_LIMIT, guarded).await {
             Ok(Ok(Ok(()))) => return None,
-            Ok(Ok(Err(error))) => format!("{error:?}"),
+            Ok(Ok(Err(error))) => format!("{error:#}"),
             Ok(Err(panic)) => panic_text(panic.as_ref()),
             Err(_) => format!("not finished within {} s", TIME_LIMIT.as_secs()),
         };
@@ -69,6 +69,11 @@ impl Scenario {
     /// A bootstrap that serves the built app.
     pub async fn swarm(&self) -> Result<Swarm> {
         Swarm::start(self.dir()).await
+    }
+
+    /// A bootstrap for native peers alone.
+    pub async fn swarm_without_app(&self) -> Result<Swarm> {
+        Swarm::without_app(self.dir()).await
     }
 
     /// A browser with a fresh profile.

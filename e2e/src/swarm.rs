@@ -17,6 +17,7 @@ const P2P_LISTEN: &[&str] =
 /// A bootstrap, and where its peers' files go.
 pub struct Swarm {
     dir: PathBuf,
+    app: Option<PathBuf>,
     bootstrap: Process,
     ready: BootstrapReady,
 }
@@ -34,8 +35,17 @@ pub struct BootstrapReady {
 impl Swarm {
     /// Starts a bootstrap that serves the built app, its files and logs below `dir`.
     pub async fn start(dir: &Path) -> Result<Self> {
-        let (bootstrap, ready) = start_bootstrap(dir, 0).await?;
-        Ok(Self { dir: dir.to_path_buf(), bootstrap, ready })
+        Self::with_app(dir, Some(places::dist()?)).await
+    }
+
+    /// Starts a bootstrap that is first contact only.
+    pub async fn without_app(dir: &Path) -> Result<Self> {
+        Self::with_app(dir, None).await
+    }
+
+    async fn with_app(dir: &Path, app: Option<PathBuf>) -> Result<Self> {
+        let (bootstrap, ready) = start_bootstrap(dir, app.as_deref(), 0).await?;
+        Ok(Self { dir: dir.to_path_buf(), app, bootstrap, ready })
     }
 
     /// The app's address, ending in `/`.
@@ -73,9 +83,13 @@ impl Swarm {
         self.bootstrap.kill();
     }
 
+    pub fn signal_bootstrap(&mut self, signal: Signal) -> Result<()> {
+        self.bootstrap.signal(signal)
+    }
+
     /// Starts the bootstrap again, after a kill, on the same port and with the same keys.
     pub async fn restart_bootstrap(&mut self) -> Result<()> {
-        (self.bootstrap, self.ready) = start_bootstrap(&self.dir, self.port()).await?;
+        (self.bootstrap, self.ready) = start_bootstrap(&self.dir, self.app.as_deref(), self.port()).await?;
         Ok(())
     }
 
@@ -85,12 +99,14 @@ impl Swarm {
     }
 }
 
-async fn start_bootstrap(dir: &Path, port: u16) -> Result<(Process, BootstrapReady)> {
+async fn start_bootstrap(dir: &Path, app: Option<&Path>, port: u16) -> Result<(Process, BootstrapReady)> {
     let mut arguments: Vec<OsString> = vec!["--listen".into(), format!("127.0.0.1:{port}").into()];
     for listen in P2P_LISTEN {
         arguments.extend(["--p2p-listen".into(), listen.into()]);
     }
-    arguments.extend(["--app-dir".into(), places::dist()?.into()]);
+    if let Some(app) = app {
+        arguments.extend(["--app-dir".into(), app.into()]);
+    }
     arguments.extend(["--data-dir".into(), dir.join("bootstrap").into(), "--json".into()]);
     let mut process = Process::start("bootstrap", dir, &places::binary("meganet-bootstrap")?, arguments)?;
     let ready = process.json_line("its ready line").await?;

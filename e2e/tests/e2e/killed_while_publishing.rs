@@ -26,7 +26,7 @@ fn a_publisher_killed_at_fifty_random_moments_leaves_a_whole_version() {
         };
         eprintln!("MEGANET_SEED={seed} repeats these moments");
         let mut moments = StdRng::seed_from_u64(seed);
-        let swarm = scenario.swarm().await?;
+        let swarm = scenario.swarm_without_app().await?;
         // The store's owner is the process that is killed: commands here run a short-lived node each.
         let commands = swarm.commands("author");
         let folder = scenario.dir().join("site");

@@ -63,12 +63,15 @@ fn liars_are_refused_and_the_page_comes_from_the_honest_peer() {
         ensure!(spoiler.lies_told_to(&reader)? == lies, "the liar was asked again");
         let peers = app.status().await?.peers;
         ensure!(peers.iter().all(|peer| peer.peer_id != spoiler.peer_id), "still connected to the liar");
-        for address in addresses {
+        for address in addresses.clone() {
             let sources = app.site(address).await?.sources;
             let from_liars =
                 sources.iter().filter(|source| [&forger.peer_id, &spoiler.peer_id].contains(&&source.peer_id));
             ensure!(from_liars.map(|source| source.bytes).sum::<u64>() == 0, "bytes of liars count: {sources:?}");
         }
-        Ok(())
+        // The command line meets the same liars.
+        let into = scenario.dir().join("fetched");
+        swarm.commands("native-reader").get(&addresses[0], &into).await?;
+        folder::ensure_equal(&folder::read(&into)?, &sites[0])
     });
 }

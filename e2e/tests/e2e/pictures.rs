@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use meganet_core::keys::SiteKey;
 use meganet_e2e::{app::App, browser::Browser, places, scenario};
+use rustix::process::Signal;
 use serde_json::json;
 use std::path::Path;
 
@@ -14,8 +15,8 @@ const README_PICTURE: &str = "site-desktop-light.png";
 #[test]
 fn every_view_is_photographed_and_fits_its_screen() {
     scenario::run("pictures", async |scenario| {
-        let swarm = scenario.swarm().await?;
-        let author = swarm.peer("author").await?;
+        let mut swarm = scenario.swarm().await?;
+        let mut author = swarm.peer("author").await?;
         let gallery = author.commands().publish(&places::sample("gallery")).await?.address;
         let unknown = SiteKey::from_seed([9; 32]).address();
         let kept = places::results("e2e-screenshots")?;
@@ -29,9 +30,14 @@ fn every_view_is_photographed_and_fits_its_screen() {
                 let app = App::open(&browser, &swarm.url()).await?;
                 app.until_joined().await?;
                 take(&browser, &picture("home")).await?;
+                // A silent swarm keeps the app waiting for as long as the picture takes.
+                swarm.signal_bootstrap(Signal::STOP)?;
+                author.signal(Signal::STOP)?;
                 app.enter_address(&unknown.to_string()).await?;
                 browser.element("progress").await?;
                 take(&browser, &picture("progress")).await?;
+                swarm.signal_bootstrap(Signal::CONT)?;
+                author.signal(Signal::CONT)?;
                 app.until_error_of(&unknown).await?;
                 take(&browser, &picture("not-found")).await?;
                 let app = App::open(&browser, &swarm.link(&gallery, "")).await?;

@@ -1,6 +1,6 @@
 //! Two tabs in two profiles read one site, agree to share it, and are announced as providers.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use meganet_core::address::Address;
 use meganet_e2e::{
     app::App,
@@ -8,6 +8,7 @@ use meganet_e2e::{
     swarm::Commands,
     wait::{Look, until},
 };
+use meganet_node::api::Command;
 
 #[test]
 fn two_tabs_that_agreed_are_announced_as_providers() {
@@ -33,6 +34,7 @@ fn two_tabs_that_agreed_are_announced_as_providers() {
         ensure!(identities.iter().all(|tab| !before.contains(tab)), "announced without consent: {before:?}");
 
         for browser in [&first, &second] {
+            App::open(browser, &swarm.url()).await?;
             browser.click("consent-share").await?;
         }
         until_provided_by(bystander.commands(), address, &identities).await?;
@@ -42,6 +44,37 @@ fn two_tabs_that_agreed_are_announced_as_providers() {
             ensure!(identities.iter().all(|tab| seen.contains(tab)), "a tab does not see both: {seen:?}");
         }
         Ok(())
+    });
+}
+
+#[test]
+fn a_native_peer_gets_a_site_from_a_tab_when_its_publisher_is_gone() {
+    scenario::run("sharing-outlives", async |scenario| {
+        let swarm = scenario.swarm().await?;
+        let author = swarm.peer("author").await?;
+        let folder = scenario.dir().join("site");
+        let files = folder::made_up("Outlives its author", 5, 600_000);
+        folder::write(&folder, &files)?;
+        let address = author.commands().publish(&folder).await?.address;
+
+        let browser = scenario.browser("reader").await?;
+        let app = App::open(&browser, &swarm.url()).await?;
+        browser.click("consent-share").await?;
+        app.enter_address(&address.to_string()).await?;
+        app.until_shown().await?;
+        app.call(&Command::FetchAll { address, allow_large: false }).await?;
+        author.kill();
+
+        // A tab cannot be dialled yet, but it dials: over that connection the newcomer asks it.
+        let newcomer = swarm.peer("newcomer").await?;
+        let direct = newcomer.addresses().iter().find(|address| address.contains("webrtc-direct"));
+        let multiaddr = direct.context("the newcomer has no webrtc-direct address")?.clone();
+        app.call(&Command::Connect { multiaddr }).await?;
+        let tab = app.status().await?.peer_id;
+        until_provided_by(newcomer.commands(), address, &[tab]).await?;
+        let into = scenario.dir().join("fetched");
+        newcomer.commands().get(&address, &into).await?;
+        folder::ensure_equal(&folder::read(&into)?, &files)
     });
 }
 
