@@ -12,7 +12,10 @@ pub enum Route {
     Home,
     Site(Link),
     /// A fragment that is neither.
-    Bad { text: String, error: LinkError },
+    Bad {
+        text: String,
+        error: LinkError,
+    },
 }
 
 impl Route {

@@ -140,24 +140,55 @@ impl Visit {
 /// Everything that can happen. Times are milliseconds of one monotonic clock.
 pub enum Action {
     /// The page's fragment changed.
-    Go { route: Route, now_ms: u64 },
+    Go {
+        route: Route,
+        now_ms: u64,
+    },
     /// Begin the current visit again.
-    Again { now_ms: u64 },
+    Again {
+        now_ms: u64,
+    },
     Cancel,
     Mistyped(LinkError),
     Typing,
-    Snapshot { snapshot: Box<Snapshot>, now_ms: u64 },
-    Heard { update: Box<Update>, now_ms: u64 },
+    Snapshot {
+        snapshot: Box<Snapshot>,
+        now_ms: u64,
+    },
+    Heard {
+        update: Box<Update>,
+        now_ms: u64,
+    },
     Chose(Contribution),
     Kept(Vec<SiteInfo>),
-    Opened { visit: u32, result: Result<Box<SiteInfo>, ApiError> },
-    Refreshed { visit: u32, site: Box<SiteInfo> },
-    Bridge { visit: u32, state: BridgeState },
-    Painted { visit: u32, now_ms: u64 },
-    Fetching { visit: u32, on: bool },
-    Trouble { visit: u32, error: ApiError },
+    Opened {
+        visit: u32,
+        result: Result<Box<SiteInfo>, ApiError>,
+    },
+    Refreshed {
+        visit: u32,
+        site: Box<SiteInfo>,
+    },
+    Bridge {
+        visit: u32,
+        state: BridgeState,
+    },
+    Painted {
+        visit: u32,
+        now_ms: u64,
+    },
+    Fetching {
+        visit: u32,
+        on: bool,
+    },
+    Trouble {
+        visit: u32,
+        error: ApiError,
+    },
     TogglePanel,
-    Tick { now_ms: u64 },
+    Tick {
+        now_ms: u64,
+    },
 }
 
 impl State {
@@ -293,7 +324,9 @@ impl State {
                     return;
                 };
                 match (&mut visit.fetching, &progress.stage) {
-                    (Some(fetching), Stage::FetchingChunks { done, total, bytes }) => *fetching = (*done, *total, *bytes),
+                    (Some(fetching), Stage::FetchingChunks { done, total, bytes }) => {
+                        *fetching = (*done, *total, *bytes)
+                    }
                     _ if matches!(visit.outcome, Outcome::Working) => visit.reach(progress.stage, now_ms),
                     _ => {}
                 }

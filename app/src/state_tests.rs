@@ -106,7 +106,8 @@ fn stages_are_noted_once_and_in_order() {
     let state = heard(state, Stage::FindingHead { asked: 2 }, 1_020);
     let state = heard(state, Stage::FetchingManifest, 1_100);
     let state = heard(state, Stage::FindingProviders { found: 1 }, 1_110);
-    let steps: Vec<_> = state.visit.unwrap().progress.into_iter().map(|reached| (reached.step, reached.at_ms)).collect();
+    let steps: Vec<_> =
+        state.visit.unwrap().progress.into_iter().map(|reached| (reached.step, reached.at_ms)).collect();
     assert_eq!(steps, [(Step::Head, 10), (Step::Manifest, 100)]);
 }
 

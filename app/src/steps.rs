@@ -105,7 +105,10 @@ pub fn took(line: &Line) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{route::Route, state::{Action, State}};
+    use crate::{
+        route::Route,
+        state::{Action, State},
+    };
     use meganet_core::{address::Link, keys::SiteKey};
     use meganet_node::api::{Event, Progress};
     use meganet_web_node::state::Update;

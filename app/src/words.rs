@@ -31,7 +31,9 @@ pub fn of_api(error: &ApiError) -> Explained {
         ),
         ApiError::NobodyServes { sequence, providers } => (
             "The site exists, but nobody serves it now",
-            format!("Its version {sequence} was found. {providers} peers said they hold it, and none of them delivered it."),
+            format!(
+                "Its version {sequence} was found. {providers} peers said they hold it, and none of them delivered it."
+            ),
             NOTHING_LOST,
             "Try again later, when a peer that holds it is online.",
         ),
@@ -69,7 +71,9 @@ pub fn of_api(error: &ApiError) -> Explained {
         ApiError::Busy => {
             ("The node is busy", "Too many things are under way.".into(), NOTHING_LOST, "Try again in a moment.")
         }
-        ApiError::Stopped => ("The node has stopped", "It does not run any more.".into(), NOTHING_LOST, "Reload this page."),
+        ApiError::Stopped => {
+            ("The node has stopped", "It does not run any more.".into(), NOTHING_LOST, "Reload this page.")
+        }
     };
     Explained { code: error_code(error), reason: None, title, what, safe, next }
 }

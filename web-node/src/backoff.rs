@@ -17,10 +17,7 @@ pub struct Backoff {
 impl Backoff {
     /// The next wait. `random` is any uniformly drawn number.
     pub fn next_wait(&mut self, random: u32) -> Duration {
-        let ceiling = BACKOFF_MIN_MS
-            .checked_shl(self.attempts.min(16))
-            .unwrap_or(BACKOFF_MAX_MS)
-            .min(BACKOFF_MAX_MS);
+        let ceiling = BACKOFF_MIN_MS.checked_shl(self.attempts.min(16)).unwrap_or(BACKOFF_MAX_MS).min(BACKOFF_MAX_MS);
         self.attempts = self.attempts.saturating_add(1);
         let half = ceiling / 2;
         Duration::from_millis(half + u64::from(random) % (half + 1))

@@ -29,10 +29,19 @@ pub const LONG_CALL_TIMEOUT_MS: u64 = 3_600_000;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Frame {
     /// A follower arrived or lost patience: the leader answers with [`Frame::Leader`].
-    Hello { tab: u64 },
+    Hello {
+        tab: u64,
+    },
     /// The leader's state, sent when it takes the lock and to every `Hello`. `term` differs for each leader.
-    Leader { term: u64, snapshot: Snapshot },
-    Call { tab: u64, id: u32, command: Command },
+    Leader {
+        term: u64,
+        snapshot: Snapshot,
+    },
+    Call {
+        tab: u64,
+        id: u32,
+        command: Command,
+    },
     /// Try first contact now instead of at the end of the wait.
     RetryNow,
     Update(Update),

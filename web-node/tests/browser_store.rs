@@ -1,5 +1,6 @@
 //! The store on IndexedDB, in a real browser: the contract every backend keeps, and what only a browser can do to it.
 #![cfg(feature = "browser")]
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed, and that is its job")]
 
 use bytes::Bytes;
 use idb::{Factory, ObjectStoreParams, TransactionMode};

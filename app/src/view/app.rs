@@ -59,7 +59,8 @@ pub fn app(props: &AppProps) -> Html {
 fn skip_to_main(event: MouseEvent) {
     use wasm_bindgen::JsCast;
     event.prevent_default();
-    let main = web_sys::window().and_then(|window| window.document()).and_then(|page| page.get_element_by_id("main-content"));
+    let main =
+        web_sys::window().and_then(|window| window.document()).and_then(|page| page.get_element_by_id("main-content"));
     if let Some(main) = main.and_then(|main| main.dyn_into::<web_sys::HtmlElement>().ok()) {
         let _ = main.focus();
     }

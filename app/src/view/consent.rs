@@ -1,6 +1,9 @@
 //! Whether this tab helps others: asked once, changeable always, off until answered.
 
-use crate::{state::Action, view::{context::use_app, settings}};
+use crate::{
+    state::Action,
+    view::{context::use_app, settings},
+};
 use meganet_node::{
     api::{Command, Contribution},
     platform,

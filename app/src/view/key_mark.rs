@@ -26,7 +26,7 @@ pub fn key_mark(props: &KeyMarkProps) -> Html {
         html! { <rect x={(cell % SIDE).to_string()} y={(cell / SIDE).to_string()} width="1" height="1" /> }
     });
     html! {
-        <svg class={classes!("key-mark", format!("hue-{}", key[31] % HUES))} viewBox="-1 -1 7 7" aria-hidden="true" focusable="false">
+        <svg class={classes!("key-mark", format!("hue-{}", key.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)) % HUES))} viewBox="-1 -1 7 7" aria-hidden="true" focusable="false">
             { for cells }
         </svg>
     }

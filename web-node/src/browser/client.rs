@@ -243,7 +243,9 @@ impl Client {
     }
 
     async fn lead(&self) -> Result<(), String> {
-        self.0.term.set(Some(platform::random_bytes::<8>().map(u64::from_le_bytes).map_err(|error| error.to_string())?));
+        self.0
+            .term
+            .set(Some(platform::random_bytes::<8>().map(u64::from_le_bytes).map_err(|error| error.to_string())?));
         self.set_place(Place::Starting, Seat::Starting);
         let storage::Opened { store, problem } = storage::open().await;
         self.emit(Update::Storage(problem));

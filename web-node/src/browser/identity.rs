@@ -1,6 +1,9 @@
 //! The node's key: made once, kept in the store, the same after every reload.
 
-use meganet_node::{platform, store::{Store, StoreError}};
+use meganet_node::{
+    platform,
+    store::{Store, StoreError},
+};
 
 /// Name of the value that holds the 32-byte Ed25519 seed.
 const IDENTITY: &str = "identity";

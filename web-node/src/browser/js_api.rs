@@ -1,7 +1,10 @@
 //! The typed API that `boot.js` puts at `window.meganet` on the app's own origin, for tests and power users. Commands and
 //! replies are those of `meganet_node::api`, as JSON. Frames of sites are of other origins and cannot reach it.
 
-use crate::{browser::{client::Client, panic, timings}, site_request::error_code};
+use crate::{
+    browser::{client::Client, panic, timings},
+    site_request::error_code,
+};
 use js_sys::{Error, Reflect};
 use meganet_node::api::{ApiError, Command};
 use std::cell::RefCell;
@@ -57,7 +60,7 @@ pub fn retry_now() -> Result<(), JsValue> {
 }
 
 /// Panics, so that tests can see how a poisoned instance ends.
-#[expect(clippy::panic, reason = "that is what it is for")]
+#[allow(clippy::panic, reason = "that is what it is for")]
 #[wasm_bindgen(js_name = crash)]
 pub fn crash() {
     panic!("asked to panic");

@@ -1,13 +1,10 @@
 //! What the browser does to a tab: hides, freezes and resumes it, takes the network away, ends it.
 
 use crate::browser::{client::Client, events::Listener};
-use meganet_node::{
-    api::Command,
-    platform,
-};
+use meganet_node::{api::Command, platform};
 use std::{cell::Cell, rc::Rc, time::Duration};
-use web_sys::PageTransitionEvent;
 use wasm_bindgen::JsCast;
+use web_sys::PageTransitionEvent;
 
 /// How often the clock is looked at, to notice that the machine slept.
 const TICK_MS: u64 = 10_000;

@@ -3,7 +3,10 @@
 //! The page's `boot.js` hears `meganet-stopped` and takes over; nothing of this module instance is trusted after that.
 
 use crate::browser::lock::Held;
-use std::{cell::{Cell, RefCell}, panic::PanicHookInfo};
+use std::{
+    cell::{Cell, RefCell},
+    panic::PanicHookInfo,
+};
 use wasm_bindgen::JsValue;
 use web_sys::{CustomEvent, CustomEventInit};
 
@@ -32,8 +35,7 @@ pub fn hook(panic: &PanicHookInfo<'_>) {
     });
     let init = CustomEventInit::new();
     init.set_detail(&JsValue::from_str(&message));
-    if let (Some(window), Ok(event)) =
-        (web_sys::window(), CustomEvent::new_with_event_init_dict(STOPPED_EVENT, &init))
+    if let (Some(window), Ok(event)) = (web_sys::window(), CustomEvent::new_with_event_init_dict(STOPPED_EVENT, &init))
     {
         let _ = window.dispatch_event(&event);
     }

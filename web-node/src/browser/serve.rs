@@ -8,7 +8,10 @@ use meganet_node::{
     api::{ApiError, Command},
     platform,
 };
-use std::{cell::{Cell, RefCell}, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 struct Tab {
     id: u64,

@@ -14,7 +14,10 @@ use meganet_node::{
     api::{ApiError, Command, Content, Reply},
     platform,
 };
-use std::{cell::{Cell, RefCell}, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{MessageEvent, MessagePort};
 

@@ -4,7 +4,10 @@
 //! browser is about to call, and must not abort a write half way.
 
 use super::schema::{self, CHUNKS, SITES, SIZES, VALUES};
-use crate::{browser::events::{describe, error_name}, state::StorageProblem};
+use crate::{
+    browser::events::{describe, error_name},
+    state::StorageProblem,
+};
 use bytes::Bytes;
 use futures::channel::oneshot;
 use idb::{Database, DatabaseEvent, Factory, Query, Transaction};
@@ -34,7 +37,12 @@ extern "C" {
     /// `IDBDatabase` with the options of IndexedDB 3.0, which web-sys has only behind an unstable cfg.
     type DurableDatabase;
     #[wasm_bindgen(method, catch)]
-    fn transaction(this: &DurableDatabase, stores: &Array, mode: &str, options: &Object) -> Result<IdbTransaction, JsValue>;
+    fn transaction(
+        this: &DurableDatabase,
+        stores: &Array,
+        mode: &str,
+        options: &Object,
+    ) -> Result<IdbTransaction, JsValue>;
 }
 
 /// How far a commit has gone when it is reported.
