@@ -69,12 +69,11 @@ fn build(key: &SiteKey, sequence: u64, files: &[(&str, Vec<u8>)]) -> Built {
     let listed =
         files.iter().map(|(path, bytes)| SiteFile { path: (*path).into(), size: bytes.len() as u64 }).collect();
     let plan = Plan::new(listed, &[], "Test".into()).unwrap();
-    let order: Vec<_> = plan.order().iter().map(|file| file.path.clone()).collect();
+    let order: Vec<_> = plan.order().iter().map(|file| file.file_index).collect();
     let mut builder = Builder::new(plan, read.clone());
     let mut chunks = Vec::new();
-    for (index, path) in order.iter().enumerate() {
-        let bytes = &files.iter().find(|(name, _)| name == path).unwrap().1;
-        chunks.extend(builder.feed(index, bytes).unwrap().into_iter().map(|chunk| chunk.sealed));
+    for index in order {
+        chunks.extend(builder.feed(index, &files[index].1).unwrap().into_iter().map(|chunk| chunk.sealed));
     }
     let (manifest, rest) = builder.finish().unwrap();
     chunks.extend(rest.into_iter().map(|chunk| chunk.sealed));
