@@ -5,7 +5,7 @@ mod chunks;
 mod common;
 mod exchange;
 mod heads;
-
+mod independent;
 mod manifests;
 mod names;
 mod paths;
@@ -13,7 +13,7 @@ mod peer_lists;
 mod planner;
 mod planner_faults;
 mod publishing;
-
+mod snapshots;
 mod swarm;
-
+mod vectors;
 mod wire;
