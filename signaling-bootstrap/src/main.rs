@@ -20,6 +20,9 @@ use std::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// Kademlia warns of having no peers, which is how a first contact begins.
+const LOG_FILTER: &str = "warn,libp2p_kad=error,meganet_bootstrap=info";
+
 /// Why the server did not start. In each case nothing was left running.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -38,7 +41,7 @@ enum Failure {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,meganet_bootstrap=info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
