@@ -16,6 +16,6 @@ pub(crate) fn build(
     let built = meganet_transport::build(identity, options)?;
     let behaviour = Behaviour::new(config, identity, built.relay_client);
     let executor = |task: Pin<Box<dyn Future<Output = ()> + Send>>| platform::spawn(task);
-    let swarm_config = network::swarm_config(swarm::Config::with_executor(executor));
+    let swarm_config = network::swarm_config(swarm::Config::with_executor(executor), config.role);
     Ok(Swarm::new(built.transport, behaviour, identity.public().to_peer_id(), swarm_config))
 }

@@ -8,7 +8,11 @@ mod lookups;
 mod peers;
 mod task;
 
-use crate::{config::NodeConfig, limits, store::StoreError};
+use crate::{
+    config::{NodeConfig, Role},
+    limits,
+    store::StoreError,
+};
 use futures::{
     SinkExt,
     channel::{mpsc, oneshot},
@@ -188,11 +192,17 @@ pub(crate) async fn start(config: &NodeConfig) -> Result<Started, StartError> {
 }
 
 /// How the swarm itself is set.
-pub(crate) fn swarm_config(config: swarm::Config) -> swarm::Config {
-    config
+pub(crate) fn swarm_config(config: swarm::Config, role: Role) -> swarm::Config {
+    let config = config
         .with_idle_connection_timeout(limits::IDLE_CONNECTION_TIMEOUT)
         .with_max_negotiating_inbound_streams(limits::NEGOTIATING_STREAMS_MAX)
-        .with_per_connection_event_buffer_size(32)
+        .with_per_connection_event_buffer_size(32);
+    match role {
+        // A tab has one transport; ranking would only delay it.
+        Role::Tab => config,
+        // QUIC first, TCP after it, WebRTC last: each gets a head start over the next (Happy Eyeballs, RFC 8305).
+        Role::Native | Role::Bootstrap | Role::ShortLived => config.with_smart_dial(),
+    }
 }
 
 /// Time a listener may take to tell its address.

@@ -251,7 +251,12 @@ impl Task {
             Request::Snapshot { reply } => {
                 let local = *self.swarm.local_peer_id();
                 let with_peer = |address: &Multiaddr| address.clone().with_p2p(local).unwrap_or_else(|address| address);
-                let addresses = self.swarm.external_addresses().chain(self.swarm.listeners()).map(with_peer).collect();
+                let mut addresses = Vec::new();
+                for address in self.swarm.external_addresses().chain(self.swarm.listeners()).map(with_peer) {
+                    if !addresses.contains(&address) {
+                        addresses.push(address);
+                    }
+                }
                 let _ = reply.send(Snapshot { peers: self.peers.list(), addresses });
             }
         }
