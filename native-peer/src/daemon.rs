@@ -56,6 +56,8 @@ pub async fn run(directory: &DataDir, options: PeerOptions, output: Output) -> R
     // Before anything else: a signal during the start ends it in order too.
     let (mut interrupt, mut terminate) = signals()?;
     let lock = directory.lock()?;
+    // Commands that come while the node starts wait for it instead of finding the directory locked.
+    let server = Server::bind(&directory.socket())?;
     raise_descriptor_limit();
     let seed = secrets::identity(&directory.identity())?;
     let certificate = secrets::certificate(&directory.certificate(), || {
@@ -74,7 +76,6 @@ pub async fn run(directory: &DataDir, options: PeerOptions, output: Output) -> R
     };
     let handle = Node::start(config, Arc::new(store)).await?;
     let mut events = handle.events();
-    let server = Server::bind(&directory.socket())?;
     let mut background = tokio::task::JoinSet::new();
     background.spawn(server.run(Arc::new(NodeBackend(handle.clone()))));
     for page in pages {

@@ -155,11 +155,18 @@ impl Folder {
         let result = write(&mut file).and_then(|()| {
             if replace {
                 rustix::fs::renameat(&directory, &temporary, &directory, name)?;
-            } else {
-                // A link fails when the name is taken, a rename would replace.
-                rustix::fs::linkat(&directory, &temporary, &directory, name, AtFlags::empty())?;
+                return Ok(());
             }
-            Ok(())
+            // A link fails when the name is taken, a rename would replace; some file systems have no links.
+            match rustix::fs::linkat(&directory, &temporary, &directory, name, AtFlags::empty()) {
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    if rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+                        return Err(Errno::EXIST.into());
+                    }
+                    Ok(rustix::fs::renameat(&directory, &temporary, &directory, name)?)
+                }
+                other => Ok(other?),
+            }
         });
         if result.is_err() || !replace {
             let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());

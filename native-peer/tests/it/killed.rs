@@ -3,10 +3,12 @@
 use crate::support::{Place, noise, tree, write_files};
 use std::{fs, process::Stdio, time::Duration};
 
+/// Moments tried; more with `MEGANET_TEST_MOMENTS`.
 const MOMENTS: u32 = 50;
 
 #[test]
 fn a_publication_killed_at_any_moment_is_old_or_new() {
+    let moments = std::env::var("MEGANET_TEST_MOMENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(MOMENTS);
     let place = Place::new();
     let version = |n: u64| noise(n, 3_000_000);
     let site = place.site(&[("index.html", b"<title>Kill me</title>")]);
@@ -17,7 +19,7 @@ fn a_publication_killed_at_any_moment_is_old_or_new() {
     let address = first["address"].as_str().unwrap();
     let (mut sequence, mut last, mut killed, mut swapped) = (1, 0, 0, 0);
 
-    for moment in 0..MOMENTS {
+    for moment in 0..moments {
         let next = u64::from(moment) + 1;
         fs::write(site.join("big.bin"), version(next)).unwrap();
         let mut child = place
@@ -27,7 +29,7 @@ fn a_publication_killed_at_any_moment_is_old_or_new() {
             .spawn()
             .unwrap();
         // The moments are spread over the whole run and a little beyond; the noise makes no two alike.
-        let fraction = f64::from((moment * 37) % MOMENTS) / f64::from(MOMENTS);
+        let fraction = f64::from((moment * 37) % moments) / f64::from(moments);
         std::thread::sleep(
             whole_run.mul_f64(fraction * 1.1) + Duration::from_micros(u64::from(noise(next, 1)[0]) * 10),
         );
@@ -49,8 +51,8 @@ fn a_publication_killed_at_any_moment_is_old_or_new() {
         assert!(files[0].1 == version(last), "moment {moment}: not the content of version {sequence}");
         assert!(temporary_files(&place).is_empty(), "moment {moment}: {:?}", temporary_files(&place));
     }
-    assert!(killed > MOMENTS / 4, "only {killed} runs were killed: the moments miss the publication");
-    println!("{killed} of {MOMENTS} were killed, {swapped} new versions came through");
+    assert!(killed > moments / 4, "only {killed} runs were killed: the moments miss the publication");
+    println!("{killed} of {moments} were killed, {swapped} new versions came through");
 }
 
 fn temporary_files(place: &Place) -> Vec<String> {
