@@ -70,12 +70,12 @@ impl Swarm {
 
     /// Starts a native peer that joins through the bootstrap, with an empty store unless one of this name ran before.
     pub async fn peer(&self, name: &str) -> Result<Peer> {
-        Peer::start(&self.dir, name, &self.ready.http).await
+        Peer::start(&self.dir, name, &self.contact()).await
     }
 
     /// The command line with a data directory of its own and no daemon: each command runs a short-lived node.
     pub fn commands(&self, name: &str) -> Commands {
-        Commands::new(&self.dir, name, &self.ready.http)
+        Commands::new(&self.dir, name, &self.contact())
     }
 
     /// SIGKILLs the bootstrap. The swarm goes on without it, if it can.
@@ -91,6 +91,12 @@ impl Swarm {
     pub async fn restart_bootstrap(&mut self) -> Result<()> {
         (self.bootstrap, self.ready) = start_bootstrap(&self.dir, self.app.as_deref(), self.port()).await?;
         Ok(())
+    }
+
+    /// What native peers are given as first contact. Their host names are resolved by the system, and not every system
+    /// knows `*.localhost`.
+    fn contact(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.port())
     }
 
     fn port(&self) -> u16 {

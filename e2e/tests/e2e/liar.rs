@@ -63,15 +63,38 @@ fn liars_are_refused_and_the_page_comes_from_the_honest_peer() {
         ensure!(spoiler.lies_told_to(&reader)? == lies, "the liar was asked again");
         let peers = app.status().await?.peers;
         ensure!(peers.iter().all(|peer| peer.peer_id != spoiler.peer_id), "still connected to the liar");
-        for address in addresses.clone() {
+        for address in addresses {
             let sources = app.site(address).await?.sources;
             let from_liars =
                 sources.iter().filter(|source| [&forger.peer_id, &spoiler.peer_id].contains(&&source.peer_id));
             ensure!(from_liars.map(|source| source.bytes).sum::<u64>() == 0, "bytes of liars count: {sources:?}");
         }
-        // The command line meets the same liars.
+        Ok(())
+    });
+}
+
+#[test]
+fn the_command_line_refuses_liars_too() {
+    scenario::run("liar-native", async |scenario| {
+        let swarm = scenario.swarm_without_app().await?;
+        let mut author = swarm.peer("author").await?;
+        let folder = scenario.dir().join("site");
+        let files = folder::made_up("The honest site", 12, 900_000);
+        folder::write(&folder, &files)?;
+        let address = author.commands().publish(&folder).await?.address;
+        let reader = swarm.peer("reader").await?;
+        let bootstrap = &swarm.bootstrap().addresses;
+        let _forger = Liar::start(scenario.dir(), Lie::Heads, bootstrap, &[address]).await?;
+        let mut spoiler = Liar::start(scenario.dir(), Lie::Chunks, bootstrap, &[address]).await?;
+
+        author.signal(Signal::STOP)?;
         let into = scenario.dir().join("fetched");
-        swarm.commands("native-reader").get(&addresses[0], &into).await?;
-        folder::ensure_equal(&folder::read(&into)?, &sites[0])
+        let mut get = reader.commands().start("get", &[address.to_string().into(), into.clone().into()])?;
+        let lied = |event: &Event| matches!(event, Event::ChunkSpoiled { to } if to == reader.peer_id());
+        spoiler.until("a wrong chunk given to the reader", lied).await?;
+        author.signal(Signal::CONT)?;
+        let status = get.ended().await?;
+        ensure!(status.success(), "meganet get ended with {status}: {}{}", get.stdout()?, get.stderr_tail());
+        folder::ensure_equal(&folder::read(&into)?, &files)
     });
 }
