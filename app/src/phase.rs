@@ -27,8 +27,7 @@ impl Shown {
             Phase::Joined => Shown::Joined,
             Phase::Stopped => Shown::Stopped,
             Phase::Offline { .. } => Shown::Offline,
-            // Nobody to dial: the node waits for addresses that are not coming by themselves.
-            Phase::Joining if contact.problem.is_some() && contact.addresses == 0 => Shown::Offline,
+            Phase::Joining if is_stuck(contact) => Shown::Offline,
             Phase::Joining => Shown::Joining,
         }
     }
@@ -56,6 +55,20 @@ impl Shown {
     }
 }
 
+/// Attempts after which joining is called offline, with and without a list of peers from the page's server. They are
+/// about 2 s and 5 s of trying; a dial to an address where nobody is takes the node longer than that to give up.
+const STUCK_ATTEMPTS_NO_LIST: u32 = 3;
+const STUCK_ATTEMPTS: u32 = 4;
+
+/// Whether joining goes on in name only.
+fn is_stuck(contact: &Contact) -> bool {
+    match contact.problem {
+        // Nobody to dial: the node waits for addresses that are not coming by themselves.
+        Some(_) => contact.addresses == 0 || contact.attempts >= STUCK_ATTEMPTS_NO_LIST,
+        None => contact.attempts >= STUCK_ATTEMPTS,
+    }
+}
+
 /// The state in a sentence: what is, or what is being waited for. `waited_ms` is how much of the wait is over.
 pub fn sentence(seat: &Seat, status: Option<&Status>, contact: &Contact, waited_ms: u64) -> String {
     match Shown::of(seat, status, contact) {
@@ -66,7 +79,7 @@ pub fn sentence(seat: &Seat, status: Option<&Status>, contact: &Contact, waited_
         }
         Shown::Joining => "Asking this page's server for peers.".into(),
         Shown::Joined => joined(status),
-        Shown::Offline => offline(status, contact, waited_ms),
+        Shown::Offline => offline(contact, waited_ms),
         Shown::Stopped => match seat {
             Seat::Failed { reason } => format!("The node does not run: {}.", crate::format::plain(reason, 200)),
             _ => "The node has stopped.".into(),
@@ -96,11 +109,10 @@ fn joined(status: Option<&Status>) -> String {
     }
 }
 
-fn offline(status: Option<&Status>, contact: &Contact, waited_ms: u64) -> String {
-    let reason = match (&contact.problem, status.map(|status| &status.phase)) {
-        (Some(problem), _) => format!("Offline: {problem}."),
-        (None, Some(Phase::Offline { reason, .. })) => format!("Offline: {}.", crate::format::plain(reason, 200)),
-        _ => "Offline: no peer answers.".into(),
+fn offline(contact: &Contact, waited_ms: u64) -> String {
+    let reason = match &contact.problem {
+        Some(problem) => format!("Offline: {problem}."),
+        None => "Offline: no peer answers.".into(),
     };
     let kept = match contact.source {
         Some(ListSource::Cache) => " Trying the peers known from earlier.",
@@ -129,15 +141,28 @@ mod tests {
     }
 
     #[test]
+    fn joining_that_leads_nowhere_is_offline() {
+        let problem = Some(ContactProblem::Expired);
+        let stuck = |problem: &Option<ContactProblem>, addresses, attempts| {
+            is_stuck(&Contact { problem: problem.clone(), addresses, attempts, ..Contact::default() })
+        };
+        assert!(!stuck(&None, 0, 0), "nothing was tried yet");
+        assert!(stuck(&problem, 0, 1), "nobody to dial");
+        assert!(!stuck(&problem, 3, 2) && stuck(&problem, 3, 3));
+        assert!(!stuck(&None, 3, 3) && stuck(&None, 3, 4));
+    }
+
+    #[test]
     fn offline_counts_down_and_says_why() {
         let contact = Contact {
             problem: Some(ContactProblem::Status { status: 502 }),
             retry_in_ms: Some(8_000),
             source: Some(ListSource::Cache),
             addresses: 2,
+            attempts: 1,
         };
-        let text = offline(None, &contact, 2_500).replace('\u{a0}', " ");
+        let text = offline(&contact, 2_500).replace('\u{a0}', " ");
         assert!(text.contains("502") && text.contains("Next try in 6 s") && text.contains("from earlier"), "{text}");
-        assert!(offline(None, &contact, 9_000).contains("Trying now"));
+        assert!(offline(&contact, 9_000).contains("Trying now"));
     }
 }

@@ -34,6 +34,8 @@ pub struct Contact {
     /// Addresses the node was given to dial.
     pub addresses: u32,
     pub source: Option<ListSource>,
+    /// Attempts in a row that have not led to a connection so far.
+    pub attempts: u32,
     /// When the next attempt comes, in milliseconds from when this value was sent.
     pub retry_in_ms: Option<u64>,
 }

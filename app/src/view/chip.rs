@@ -5,7 +5,7 @@ use crate::{
     phase::{self, Shown},
     view::context::use_app,
 };
-use meganet_node::api::Status;
+use meganet_node::api::{Contribution, Phase, Status};
 use meganet_web_node::state::Seat;
 use yew::prelude::*;
 
@@ -44,7 +44,8 @@ pub fn chip() -> Html {
                     <p class="soft">{ "It runs in another tab of this browser. When that tab closes, this one takes over." }</p>
                 }
                 if shown == Shown::Offline {
-                    <RetryButton />
+                    { for state.status.as_ref().and_then(node_reason).map(|reason| html! { <p class="soft small"><bdi>{ reason }</bdi></p> }) }
+                    <p><RetryButton /></p>
                 }
                 { for state.status.as_ref().map(figures) }
             </div>
@@ -52,10 +53,18 @@ pub fn chip() -> Html {
     }
 }
 
+/// What the node itself says about being offline: for those who want to know exactly.
+fn node_reason(status: &Status) -> Option<String> {
+    match &status.phase {
+        Phase::Offline { reason, .. } if !reason.is_empty() => Some(plain(reason, 300)),
+        _ => None,
+    }
+}
+
 fn figures(status: &Status) -> Html {
     let sharing = match status.contribution {
-        meganet_node::api::Contribution::On => "Shares what you read",
-        meganet_node::api::Contribution::Off => "Only reads",
+        Contribution::On => "Shares what you read",
+        Contribution::Off => "Only reads",
     };
     let peers = status.peers.iter().take(PEERS_LISTED_MAX).map(|peer| {
         let rtt = peer.rtt_ms.map_or_else(|| "–".into(), |rtt| crate::format::duration(rtt.into()));

@@ -56,7 +56,6 @@ pub fn go_to(link: &Link) {
 pub fn open_site(client: Client, dispatcher: Dispatcher, visit: u32, address: Address) -> Going {
     Going::run(move |going| async move {
         timings::open_site();
-        let began_ms = timings::now_ms();
         loop {
             let result = site_of(client.call(Command::OpenSite { address }).await);
             if matches!(result, Err(ApiError::Offline)) && is_settling(&client) {
@@ -71,8 +70,8 @@ pub fn open_site(client: Client, dispatcher: Dispatcher, visit: u32, address: Ad
             if !going.get() {
                 return;
             }
-            if let Ok(site) = &result {
-                note_timings(site, began_ms);
+            if result.is_ok() {
+                timings::mark_open();
             }
             return dispatcher.dispatch(Action::Opened { visit, result });
         }
@@ -153,14 +152,4 @@ fn site_of(reply: Result<Reply, ApiError>) -> Result<Box<SiteInfo>, ApiError> {
 fn is_settling(client: &Client) -> bool {
     let snapshot = client.snapshot();
     matches!(Shown::of(&snapshot.seat, snapshot.status.as_ref(), &snapshot.contact), Shown::Starting | Shown::Joining)
-}
-
-fn note_timings(site: &SiteInfo, began_ms: f64) {
-    let at = |after: Option<u64>| after.map(|after| began_ms + after as f64);
-    if let Some(at) = at(site.timings.head_ms) {
-        timings::mark_at(|timings| &mut timings.head_found_ms, at);
-    }
-    if let Some(at) = at(site.timings.manifest_ms) {
-        timings::mark_at(|timings| &mut timings.manifest_ms, at);
-    }
 }

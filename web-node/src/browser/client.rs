@@ -14,7 +14,7 @@ use crate::{
 use futures::StreamExt;
 use meganet_node::{
     Node, NodeHandle,
-    api::{ApiError, Command, Contribution, Event, Phase, Reply},
+    api::{ApiError, Command, Contribution, Event, Phase, Reply, Status},
     config::NodeConfig,
     platform,
 };
@@ -61,6 +61,8 @@ struct Inner {
     snapshot: RefCell<Snapshot>,
     retry_at_ms: Cell<Option<u64>>,
     contribution: Cell<Contribution>,
+    /// On the page's clock.
+    node_started_ms: Cell<Option<f64>>,
     calls: Cell<usize>,
     listeners: RefCell<Vec<(u32, Heard)>>,
     next_listener: Cell<u32>,
@@ -96,6 +98,7 @@ impl Client {
             snapshot: RefCell::default(),
             retry_at_ms: Cell::default(),
             contribution: Cell::new(contribution),
+            node_started_ms: Cell::default(),
             calls: Cell::default(),
             listeners: RefCell::default(),
             next_listener: Cell::default(),
@@ -254,6 +257,7 @@ impl Client {
         // The user may have changed their mind in the tab that led before this one.
         let heard = self.0.snapshot.borrow().status.as_ref().map(|status| status.contribution);
         config.contribute = heard.unwrap_or(self.0.contribution.get()) == Contribution::On;
+        self.0.node_started_ms.set(Some(timings::now_ms()));
         let node = Node::start(config, store.clone()).await.map_err(|error| error.to_string())?;
         timings::mark(|timings| &mut timings.node_ms);
         let mut events = node.events();
@@ -285,11 +289,12 @@ impl Client {
             let mut snapshot = self.0.snapshot.borrow_mut();
             match &update {
                 Update::Event(Event::Status(status)) => {
-                    if status.phase == Phase::Joined {
-                        timings::mark(|timings| &mut timings.joined_ms);
+                    if let Some(at) = joined_at(status, self.0.node_started_ms.get()) {
+                        timings::mark_at(|timings| &mut timings.joined_ms, at);
                     }
                     snapshot.status = Some(status.clone());
                 }
+                Update::Event(Event::Progress(progress)) => timings::mark_stage(&progress.stage),
                 Update::Event(_) => {}
                 Update::Contact(contact) => {
                     let at = contact.retry_in_ms.map(|wait| platform::monotonic_ms().saturating_add(wait));
@@ -347,6 +352,14 @@ impl Client {
             Frame::Update(update) if !leads => self.emit(update),
             _ => {}
         }
+    }
+}
+
+/// When the node joined, on the page's clock: exact where it runs, elsewhere when it was heard of.
+fn joined_at(status: &Status, node_started_ms: Option<f64>) -> Option<f64> {
+    match (node_started_ms, status.joined_ms) {
+        (Some(started), Some(after)) => Some(started + after as f64),
+        _ => (status.phase == Phase::Joined).then(timings::now_ms),
     }
 }
 

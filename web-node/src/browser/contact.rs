@@ -11,7 +11,12 @@ use meganet_core::{
     limits::PEER_LIST_MAX_BYTES,
     peer_list::{self, PeerList, PeerListError},
 };
-use meganet_node::{Multiaddr, NodeHandle, PeerId, api, platform, store::Store};
+use meganet_node::{
+    Multiaddr, NodeHandle, PeerId,
+    api::{self, Command},
+    platform,
+    store::Store,
+};
 use std::{sync::Arc, time::Duration};
 
 /// Where the list is, on the page's origin.
@@ -26,14 +31,18 @@ const GOOD_PEERS_MAX: usize = 64;
 /// Keeps the node in touch: asks for the list until the node is connected, and again whenever it is not.
 pub async fn keep(client: Client, node: NodeHandle, store: Arc<dyn Store>) {
     let mut backoff = Backoff::default();
+    let mut attempts = 0_u32;
     loop {
         if client.is_joined() {
             backoff.reset();
-            client.set_contact(Contact { problem: None, retry_in_ms: None, ..client.contact() });
+            attempts = 0;
+            client.set_contact(Contact { problem: None, retry_in_ms: None, attempts, ..client.contact() });
             client.phase_changed().wait().await;
             continue;
         }
         let mut contact = attempt(&node, &*store).await;
+        attempts = attempts.saturating_add(1);
+        contact.attempts = attempts;
         // The retry after a good list is there for addresses that do not answer.
         let wait = backoff.next_wait(platform::random_bytes::<4>().map_or(0, u32::from_le_bytes));
         contact.retry_in_ms = Some(wait.as_millis() as u64);
@@ -61,7 +70,7 @@ async fn attempt(node: &NodeHandle, store: &dyn Store) -> Contact {
             // Not being able to keep the list costs only the start without the origin.
             let _ = store.put_value(GOOD_PEERS, api::encode(&text)).await;
             let offered = offer(node, addresses).await;
-            Contact { problem: None, addresses: offered, source: Some(ListSource::Origin), retry_in_ms: None }
+            Contact { addresses: offered, source: Some(ListSource::Origin), ..Contact::default() }
         }
         Err(problem) => {
             let kept = store.value(GOOD_PEERS).await.ok().flatten();
@@ -69,7 +78,7 @@ async fn attempt(node: &NodeHandle, store: &dyn Store) -> Contact {
             let kept = kept.iter().take(GOOD_PEERS_MAX).filter_map(|text| text.parse().ok()).collect();
             let offered = offer(node, kept).await;
             let source = (offered > 0).then_some(ListSource::Cache);
-            Contact { problem: Some(problem), addresses: offered, source, retry_in_ms: None }
+            Contact { problem: Some(problem), addresses: offered, source, ..Contact::default() }
         }
     }
 }
@@ -78,6 +87,8 @@ async fn offer(node: &NodeHandle, addresses: Vec<Multiaddr>) -> u32 {
     let count = addresses.len() as u32;
     if count > 0 {
         node.add_bootstrap(addresses).await;
+        // Addresses the node knows already are not dialled for being named again.
+        let _ = node.call(Command::RetryNow).await;
     }
     count
 }

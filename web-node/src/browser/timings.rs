@@ -1,5 +1,6 @@
 //! When things happened, in milliseconds since `performance.timeOrigin`: what users wait for, measured from the click.
 
+use meganet_node::api::Stage;
 use serde::Serialize;
 use std::cell::RefCell;
 
@@ -69,4 +70,19 @@ pub fn open_site() {
             ..*timings
         };
     });
+}
+
+/// A site is being opened and has reached this stage.
+pub fn mark_stage(stage: &Stage) {
+    match stage {
+        Stage::FindingHead { .. } => {}
+        Stage::FindingProviders { .. } | Stage::FetchingManifest => mark(|timings| &mut timings.head_found_ms),
+        Stage::FetchingChunks { .. } | Stage::Ready => mark_open(),
+    }
+}
+
+/// A site is open: head and manifest are known, if no stage said so before.
+pub fn mark_open() {
+    mark(|timings| &mut timings.head_found_ms);
+    mark(|timings| &mut timings.manifest_ms);
 }
