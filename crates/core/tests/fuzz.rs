@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use bolero::check;
+use bolero::{ValueGenerator, check, produce};
 use bytes::Bytes;
 use meganet_core::address::{Address, Link};
 use meganet_core::chunk::{self, ChunkKey, ChunkRef};
@@ -27,6 +27,11 @@ use meganet_core::wire::{Code, FrameDecoder, Request, Response, frame};
 
 /// How long one target runs in `cargo test` at most.
 const SECONDS: Duration = Duration::from_secs(4);
+
+/// Input for a state machine: some hundred operations.
+fn operations() -> impl ValueGenerator<Output = Vec<u8>> {
+    produce::<Vec<u8>>().with().len(0_usize..2_000)
+}
 
 fn site() -> SiteKey {
     SiteKey::from_seed([7; 32])
@@ -271,7 +276,7 @@ fn fuzz_wire_response() {
 #[test]
 fn fuzz_frame_decoder() {
     let stream: Vec<u8> = response_seeds().iter().flat_map(|body| frame(body)).collect();
-    check!().with_test_time(SECONDS).with_iterations(100_000).with_max_len(96).for_each(|input: &[u8]| {
+    check!().with_test_time(SECONDS).with_iterations(40_000).with_generator(operations()).for_each(|input| {
         let bytes = damaged(input, std::slice::from_ref(&stream));
         let mut whole = FrameDecoder::new(FRAME_MAX_FROM_TAB);
         whole.push(&bytes);
@@ -368,7 +373,7 @@ fn fuzz_path() {
 /// An asker under any order of questions, cancels and answers, of which many answer nothing.
 #[test]
 fn fuzz_asker() {
-    check!().with_test_time(SECONDS).with_iterations(60_000).with_max_len(512).for_each(|input: &[u8]| {
+    check!().with_test_time(SECONDS).with_iterations(15_000).with_generator(operations()).for_each(|input| {
         let mut input = Input(input);
         let mut asker = Asker::new();
         let blinded = site_blinded();
@@ -432,7 +437,7 @@ fn site_blinded() -> BlindedKey {
 /// An answerer under any order of questions, look-ups and frames: bounded, and never a byte beyond its credit.
 #[test]
 fn fuzz_answerer() {
-    check!().with_test_time(SECONDS).with_iterations(60_000).with_max_len(512).for_each(|input: &[u8]| {
+    check!().with_test_time(SECONDS).with_iterations(15_000).with_generator(operations()).for_each(|input| {
         let mut input = Input(input);
         let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
         let (mut credit, mut sent, mut now_ms) = (0_u64, 0_u64, 0_u64);
@@ -481,7 +486,7 @@ fn fuzz_answerer() {
 /// A planner under any order of reports. Its books must agree with a count from outside.
 #[test]
 fn fuzz_planner() {
-    check!().with_test_time(SECONDS).with_iterations(40_000).with_max_len(512).for_each(|input: &[u8]| {
+    check!().with_test_time(SECONDS).with_iterations(10_000).with_generator(operations()).for_each(|input| {
         let mut input = Input(input);
         let mut planner: Planner<u8> = Planner::new(Config::default());
         let mut requests: Vec<(u8, ChunkId)> = Vec::new();
