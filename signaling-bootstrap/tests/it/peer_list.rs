@@ -3,9 +3,15 @@
 use crate::support::{FREE_PORTS, Response, Server};
 use libp2p::{Multiaddr, PeerId, identity};
 use meganet_core::peer_list::{self, PeerList};
-use std::time::{SystemTime, UNIX_EPOCH};
+use meganet_node::{Node, config::NodeConfig, store::MemoryStore};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 const PEERS: &str = "/.well-known/meganet/peers";
+/// The list is renewed every 10 s.
+const LISTED_WITHIN: Duration = Duration::from_secs(90);
 
 fn list(response: &Response) -> (PeerList, [u8; 32]) {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
@@ -77,4 +83,28 @@ fn first_contact_works_without_an_app() {
     let page = server.get(&server.host(), "/");
     assert_eq!(page.status, 404);
     assert!(page.text().contains("--app-dir"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connected_native_peer_is_listed_with_its_listen_address() {
+    let server = Server::start_in(tempfile::tempdir().unwrap(), &FREE_PORTS);
+    let mut config = NodeConfig::native([9; 32]);
+    config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+    let contact = server.ready["addresses"][0].as_str().unwrap();
+    config.bootstrap = vec![contact.parse().unwrap()];
+    let peer = Node::start(config, Arc::new(MemoryStore::new(0))).await.unwrap();
+    let listening = peer.listen_addresses().await;
+
+    let deadline = Instant::now() + LISTED_WITHIN;
+    loop {
+        let (list, _) = list(&server.get(&server.host(), PEERS));
+        if let [_, other] = list.peers.as_slice() {
+            assert_eq!(other.peer_id, peer.peer_id().to_bytes());
+            let found: Vec<Multiaddr> = other.addresses.iter().map(|address| address.parse().unwrap()).collect();
+            assert!(!found.is_empty() && found.iter().all(|address| listening.contains(address)), "{found:?}");
+            return;
+        }
+        assert!(Instant::now() < deadline, "never listed: {list:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
