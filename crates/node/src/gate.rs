@@ -155,3 +155,61 @@ impl NetworkBehaviour for Gate {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inbound(gate: &mut Gate, id: usize, from: &str) -> bool {
+        let id = ConnectionId::new_unchecked(id);
+        let local: Multiaddr = "/ip4/192.0.2.1/udp/1/quic-v1".parse().unwrap();
+        gate.handle_established_inbound_connection(id, PeerId::random(), &local, &from.parse().unwrap()).is_ok()
+    }
+
+    fn outbound(gate: &mut Gate, id: usize, to: &str) -> bool {
+        let id = ConnectionId::new_unchecked(id);
+        let to = to.parse().unwrap();
+        gate.handle_established_outbound_connection(id, PeerId::random(), &to, Endpoint::Dialer, PortUse::Reuse).is_ok()
+    }
+
+    #[test]
+    fn case_49_many_peer_ids_from_one_ip_are_held_to_its_share() {
+        let mut gate = Gate::default();
+        let accepted = (0..100).filter(|id| inbound(&mut gate, *id, "/ip4/198.51.100.7/udp/9/quic-v1")).count();
+        assert_eq!(accepted, limits::CONNECTIONS_PER_IP_MAX);
+        assert!(inbound(&mut gate, 200, "/ip4/198.51.100.8/udp/9/quic-v1"), "others still get in");
+        gate.release(ConnectionId::new_unchecked(0));
+        assert!(inbound(&mut gate, 201, "/ip4/198.51.100.7/udp/9/quic-v1"), "a closed connection gives its place back");
+        assert!(!inbound(&mut gate, 202, "/ip4/198.51.100.7/udp/9/quic-v1"));
+        assert!((300..400).all(|id| inbound(&mut gate, id, "/ip4/127.0.0.1/udp/9/quic-v1")), "loopback is exempt");
+    }
+
+    #[test]
+    fn case_42_dials_spread_over_networks() {
+        let mut gate = Gate::default();
+        let accepted =
+            (0..50).filter(|id| outbound(&mut gate, *id, &format!("/ip4/203.0.113.{id}/udp/9/quic-v1"))).count();
+        assert_eq!(accepted, limits::OUTBOUND_PER_SUBNET_MAX);
+        assert!(outbound(&mut gate, 60, "/ip4/203.0.114.1/udp/9/quic-v1"));
+        let six =
+            (70..90).filter(|id| outbound(&mut gate, *id, &format!("/ip6/2001:db8:1::{id}/udp/9/quic-v1"))).count();
+        assert_eq!(six, limits::OUTBOUND_PER_SUBNET_MAX);
+    }
+
+    #[test]
+    fn a_banned_peer_is_turned_away_both_ways_and_the_table_is_bounded() {
+        let mut gate = Gate::default();
+        let peer = PeerId::random();
+        gate.ban(peer);
+        let address: Multiaddr = "/ip4/127.0.0.1/udp/1/quic-v1".parse().unwrap();
+        let id = ConnectionId::new_unchecked(1);
+        assert!(gate.handle_established_inbound_connection(id, peer, &address, &address).is_err());
+        let out = gate.handle_established_outbound_connection(id, peer, &address, Endpoint::Dialer, PortUse::Reuse);
+        assert!(out.is_err());
+        for _ in 0..limits::BANNED_PEERS_MAX * 2 {
+            gate.ban(PeerId::random());
+        }
+        assert_eq!(gate.banned.len(), limits::BANNED_PEERS_MAX);
+        assert!(gate.is_banned(&peer));
+    }
+}

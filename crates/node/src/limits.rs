@@ -49,8 +49,6 @@ pub const HEAD_GRACE: Duration = Duration::from_millis(250);
 pub const QUERIES_MAX: usize = 256;
 /// Dials to providers under way for one site.
 pub const PROVIDER_DIALS_MAX: usize = 8;
-/// Providers of one site a reader connects to.
-pub const PROVIDERS_USED_MAX: usize = 12;
 
 /// Commands waiting for the network task.
 pub const COMMAND_QUEUE: usize = 256;
@@ -68,8 +66,6 @@ pub const EXCHANGE_STREAMS_MAX: usize = 256;
 pub const EXCHANGE_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// An answerer closes a stream that stayed silent this long.
 pub const EXCHANGE_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
-/// Malformed or unasked frames after which a peer is banned for the session.
-pub const VIOLATIONS_MAX: u32 = 1;
 /// Peers remembered as banned.
 pub const BANNED_PEERS_MAX: usize = 1_000;
 

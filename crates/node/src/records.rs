@@ -158,3 +158,104 @@ impl RecordStore for Records {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meganet_core::{
+        chunk,
+        head::HeadInner,
+        keys::{ReadKey, SiteKey},
+    };
+    use std::time::Duration;
+
+    fn head(key: &SiteKey, sequence: u64, time_ms: u64) -> Head {
+        let read = ReadKey::public(&key.address());
+        let (manifest, _) = chunk::seal(&read, b"manifest").unwrap();
+        let inner = HeadInner { time_ms, total_size: 1, manifest_size: 8, manifest: vec![manifest], previous: None };
+        Head::sign(key, &read, sequence, &inner).unwrap()
+    }
+
+    fn record(head: &Head) -> Record {
+        Record::new(RecordKey::new(&head.blinded_key().head_record_key()), head.as_bytes().to_vec())
+    }
+
+    fn provider(site: u32, peer: PeerId, expires: Instant) -> ProviderRecord {
+        let key = RecordKey::new(&site.to_be_bytes());
+        ProviderRecord { key, provider: peer, expires: Some(expires), addresses: Vec::new() }
+    }
+
+    #[test]
+    fn case_1_and_2_a_forged_head_is_not_stored_whatever_its_sequence() {
+        let mut records = Records::new(PeerId::random());
+        let (owner, thief) = (SiteKey::from_seed([1; 32]), SiteKey::from_seed([2; 32]));
+        let genuine = head(&owner, 3, 1);
+        records.put(record(&genuine)).unwrap();
+
+        let filed_under_another_key = Record { key: record(&genuine).key, ..record(&head(&thief, 99, 1)) };
+        assert!(records.put(filed_under_another_key).is_err());
+        let mut flipped = record(&head(&owner, 4, 1));
+        let last = flipped.value.len() - 1;
+        flipped.value[last] ^= 1;
+        assert!(records.put(flipped).is_err());
+        let mut random = record(&genuine);
+        random.value = vec![7; 5_000];
+        assert!(records.put(random).is_err());
+
+        let held = records.get(&record(&genuine).key).map(|record| record.value.clone());
+        assert_eq!(held.as_deref(), Some(genuine.as_bytes()));
+    }
+
+    #[test]
+    fn case_3_and_4_older_and_conflicting_heads_do_not_replace_the_held_one() {
+        let mut records = Records::new(PeerId::random());
+        let key = SiteKey::from_seed([1; 32]);
+        let (second, third) = (head(&key, 2, 1), head(&key, 3, 1));
+        records.put(record(&second)).unwrap();
+        records.put(record(&third)).unwrap();
+        assert!(records.put(record(&second)).is_err());
+        assert!(records.put(record(&head(&key, 3, 2))).is_err());
+        assert_eq!(records.get(&record(&third).key).unwrap().value, third.as_bytes());
+        assert_eq!(records.records().count(), 1);
+    }
+
+    #[test]
+    fn announcing_a_head_again_lengthens_its_life() {
+        let mut records = Records::new(PeerId::random());
+        let mut again = record(&head(&SiteKey::from_seed([1; 32]), 1, 1));
+        let now = Instant::now();
+        again.expires = Some(now + Duration::from_secs(10));
+        records.put(again.clone()).unwrap();
+        again.expires = Some(now + Duration::from_secs(20));
+        records.put(again.clone()).unwrap();
+        assert_eq!(records.get(&again.key).unwrap().expires, again.expires);
+    }
+
+    #[test]
+    fn case_40_squatters_cannot_keep_newcomers_out_and_one_peer_cannot_fill_the_table() {
+        let local = PeerId::random();
+        let mut records = Records::new(local);
+        let now = Instant::now();
+        records.add_provider(provider(0, local, now)).unwrap();
+        let squatters: Vec<_> = (1..limits::PROVIDERS_PER_SITE_MAX as u64).map(|n| (n, PeerId::random())).collect();
+        for (n, peer) in &squatters {
+            records.add_provider(provider(0, *peer, now + Duration::from_secs(*n))).unwrap();
+        }
+        let honest = PeerId::random();
+        records.add_provider(provider(0, honest, now + Duration::from_secs(1_000))).unwrap();
+        let listed: Vec<_> =
+            records.providers(&RecordKey::new(&0u32.to_be_bytes())).iter().map(|entry| entry.provider).collect();
+        assert_eq!(listed.len(), limits::PROVIDERS_PER_SITE_MAX);
+        assert!(listed.contains(&honest) && listed.contains(&local));
+        assert!(!listed.contains(&squatters[0].1), "the one announced longest ago made room");
+
+        let flooder = PeerId::random();
+        let taken = (1..=limits::PROVIDED_PER_PEER_MAX as u32 + 10)
+            .filter(|site| records.add_provider(provider(*site, flooder, now)).is_ok())
+            .count();
+        assert_eq!(taken, limits::PROVIDED_PER_PEER_MAX);
+        records.remove_provider(&RecordKey::new(&1u32.to_be_bytes()), &flooder);
+        assert!(records.add_provider(provider(5_000_000, flooder, now)).is_ok(), "room is given back");
+        assert_eq!(records.provided().count(), 1);
+    }
+}
