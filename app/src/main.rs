@@ -14,10 +14,10 @@
 //! | `cancelled` | what the cancel button leads to |
 //! | `bridge-frame`, `site-frame` | the hidden and the visible frame |
 //! | `site-key` | the short key of the site shown, in the bar |
-//! | `panel-toggle`, `panel` | the side panel; inside: `panel-address`, `panel-sequence`, `panel-size`, `panel-files`, `panel-holders`, `panel-held`, `panel-sources`, `panel-timings`, `panel-keep`, `panel-fetch-all`, `panel-forget` |
+//! | `panel-toggle`, `panel` | the side panel; inside: `panel-address`, `panel-sequence`, `panel-size`, `panel-files`, `panel-holders`, `panel-held`, `panel-sources`, `panel-timings`, `panel-keep`, `panel-fetch-all`, `panel-fetch-large` (after `too-large`), `panel-forget` |
 //! | `consent`, `consent-share`, `consent-read` | the first-run choice, later the setting; `aria-pressed` says which one holds |
 //! | `join-state`, `try-now` | the node's state in words; the button that ends a wait |
-//! | `kept-sites`, `kept-site` | the list of sites kept here, and each of them with `data-address` |
+//! | `kept-sites`, `kept-site`, `forget` | the list of sites kept here, each of them with `data-address`, and its button (pressed twice for a site kept for good) |
 //! | `banner-memory`, `banner-contact`, `banner-update`, `banner-conflict` | notices; `banner-contact` has `data-code` |
 //! | `stopped`, `restart` | in `index.html`: the page that replaces a node that panicked, and its button |
 

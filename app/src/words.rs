@@ -50,8 +50,8 @@ pub fn of_api(error: &ApiError) -> Explained {
                 crate::format::bytes(*size_bytes),
                 crate::format::bytes(*limit_bytes)
             ),
-            "Nothing was fetched beyond the list of its files.",
-            "Open it to fetch only the pages that you look at.",
+            "Nothing more was fetched.",
+            "Fetch it all the same, or go on reading: then only the pages that you look at are fetched.",
         ),
         ApiError::NoSuchPath { path } => (
             "The site has no such page",

@@ -7,6 +7,8 @@ use crate::{
 };
 use meganet_node::api::{Contribution, Phase, Status};
 use meganet_web_node::state::Seat;
+use wasm_bindgen::JsCast;
+use web_sys::{Element, Node};
 use yew::prelude::*;
 
 /// Peers listed at most; the count is of all.
@@ -25,8 +27,30 @@ pub fn chip() -> Html {
         Seat::Failed { .. } => "failed",
     };
     let sentence = phase::sentence(&state.seat, state.status.as_ref(), &state.contact, state.waited_ms());
+    let details = use_node_ref();
+    let close = {
+        let details = details.clone();
+        move || details.cast::<Element>().map(|details| details.remove_attribute("open"))
+    };
+    let onkeydown = {
+        let close = close.clone();
+        Callback::from(move |event: KeyboardEvent| {
+            if event.key() == "Escape" {
+                close();
+            }
+        })
+    };
+    let onfocusout = {
+        let details = details.clone();
+        Callback::from(move |event: FocusEvent| {
+            let next = event.related_target().and_then(|next| next.dyn_into::<Node>().ok());
+            if !details.get().is_some_and(|details| details.contains(next.as_ref())) {
+                close();
+            }
+        })
+    };
     html! {
-        <details class="chip">
+        <details ref={details} class="chip" {onkeydown} {onfocusout}>
             <summary data-testid="status" data-phase={shown.name()} data-seat={seat} data-peers={peers.to_string()}>
                 <span class="dot" aria-hidden="true"></span>
                 <span class="chip-label">{ shown.label() }</span>
@@ -37,7 +61,7 @@ pub fn chip() -> Html {
                     <span class="chip-count">{ phase::short_reason(&state.contact) }</span>
                 }
             </summary>
-            <div class="popover card">
+            <div class="popover card" tabindex="-1">
                 <h2>{ "Your node" }</h2>
                 <p>{ sentence }</p>
                 if seat == "other-tab" {

@@ -8,6 +8,7 @@ use crate::{
         consent::Consent,
         context::{Context, use_app},
         effects,
+        forget::Forget,
         key_mark::KeyMark,
     },
 };
@@ -96,7 +97,7 @@ fn entry(context: &Context, site: &SiteInfo) -> Html {
     let hash = crate::route::hash(&Link { address, path: String::new() });
     let forget = {
         let context = context.clone();
-        Callback::from(move |_: MouseEvent| forget(&context, address))
+        Callback::from(move |()| forget(&context, address))
     };
     html! {
         <li class="kept-site" key={address.to_string()} data-testid="kept-site" data-address={address.to_string()}>
@@ -115,7 +116,7 @@ fn entry(context: &Context, site: &SiteInfo) -> Html {
             if !complete {
                 <progress value={site.held_chunks.to_string()} max={site.chunks.to_string()} aria-label={format!("Part of {title} that is kept here")} />
             }
-            <button type="button" class="button quiet small" onclick={forget} aria-label={format!("Forget {title}")}>{ "Forget" }</button>
+            <Forget {title} asks={site.pinned || site.own} onforget={forget} />
         </li>
     }
 }

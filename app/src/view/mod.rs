@@ -9,6 +9,7 @@ mod consent;
 mod context;
 mod effects;
 mod error_card;
+mod forget;
 mod home;
 mod key_mark;
 mod opening;

@@ -7,12 +7,13 @@ use crate::{
     view::{
         context::{Context, use_app},
         effects,
+        forget::Forget,
         key_mark::KeyMark,
         settings,
     },
     words,
 };
-use meganet_core::address::Link;
+use meganet_core::address::{Address, Link};
 use meganet_node::{
     api::{ApiError, Command, FileInfo, Reply, SiteInfo},
     platform,
@@ -45,7 +46,7 @@ pub fn panel() -> Html {
             </div>
             { address(site) }
             { actions(&context, visit, site) }
-            { for visit.trouble.as_ref().map(trouble) }
+            { for visit.trouble.as_ref().map(|error| trouble_of(&context, visit, error)) }
             { figures(visit, site) }
             { sources(site) }
             <Files key={site.sequence} site={site.address.to_string()} count={site.files} />
@@ -92,7 +93,7 @@ fn actions(context: &Context, visit: &Visit, site: &SiteInfo) -> Html {
     };
     let forget = {
         let context = context.clone();
-        Callback::from(move |_: MouseEvent| context.run(number, Command::Forget { address }, go_home))
+        Callback::from(move |()| context.run(number, Command::Forget { address }, go_home))
     };
     let complete = site.held_chunks >= site.chunks;
     html! {
@@ -104,7 +105,7 @@ fn actions(context: &Context, visit: &Visit, site: &SiteInfo) -> Html {
                 if !complete {
                     { fetch_all(context, visit, site) }
                 }
-                <button type="button" class="button quiet" data-testid="panel-forget" onclick={forget}>{ "Forget" }</button>
+                <Forget title={title(site)} testid="panel-forget" asks={site.pinned || site.own} onforget={forget} />
             </div>
             { for visit.fetching.map(|(done, total, received)| html! {
                 <div class="fetching" aria-live="polite">
@@ -123,25 +124,43 @@ fn go_home() {
 }
 
 fn fetch_all(context: &Context, visit: &Visit, site: &SiteInfo) -> Html {
-    let (number, address) = (visit.number, site.address);
-    // The size stands on the button, so that pressing it is the answer to the question whether so much may be fetched.
     let label = format!("Fetch all {}", bytes(site.total_bytes));
-    let context = context.clone();
-    let onclick = Callback::from(move |_: MouseEvent| {
-        let (client, dispatcher) = (context.client.clone(), context.dispatcher.clone());
-        dispatcher.dispatch(Action::Fetching { visit: number, on: true });
-        platform::spawn(async move {
-            let result = client.call(Command::FetchAll { address, allow_large: true }).await;
-            dispatcher.dispatch(Action::Fetching { visit: number, on: false });
-            if let Err(error) = result {
-                dispatcher.dispatch(Action::Trouble { visit: number, error });
-            }
-            effects::refresh_once(client, dispatcher, number, address);
-        });
-    });
+    let onclick = fetching(context, visit.number, site.address, false);
     html! {
         <button type="button" class="button quiet" data-testid="panel-fetch-all" disabled={visit.fetching.is_some()} {onclick}>{ label }</button>
     }
+}
+
+/// Fetches the whole site. Without `allow_large` a large one is refused, which asks the user.
+fn fetching(context: &Context, visit: u32, address: Address, allow_large: bool) -> Callback<MouseEvent> {
+    let context = context.clone();
+    Callback::from(move |_| {
+        let (client, dispatcher) = (context.client.clone(), context.dispatcher.clone());
+        dispatcher.dispatch(Action::Fetching { visit, on: true });
+        platform::spawn(async move {
+            let result = client.call(Command::FetchAll { address, allow_large }).await;
+            dispatcher.dispatch(Action::Fetching { visit, on: false });
+            if let Err(error) = result {
+                dispatcher.dispatch(Action::Trouble { visit, error });
+            }
+            effects::refresh_once(client, dispatcher, visit, address);
+        });
+    })
+}
+
+fn trouble_of(context: &Context, visit: &Visit, error: &ApiError) -> Html {
+    let anyway = match error {
+        ApiError::TooLarge { size_bytes, .. } => {
+            let onclick = fetching(context, visit.number, visit.link.address, true);
+            html! {
+                <button type="button" class="button small" data-testid="panel-fetch-large" {onclick}>
+                    { format!("Fetch all {} all the same", bytes(*size_bytes)) }
+                </button>
+            }
+        }
+        _ => Html::default(),
+    };
+    html! { <>{ trouble(error) }{ anyway }</> }
 }
 
 fn trouble(error: &ApiError) -> Html {
