@@ -189,7 +189,9 @@ fn garbage_on_the_socket_ends_that_connection_alone() {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(&garbage).unwrap();
         let mut rest = Vec::new();
-        let _ = stream.read_to_end(&mut rest);
+        if let Err(error) = stream.read_to_end(&mut rest) {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "the connection ends at once");
+        }
         assert_eq!(rest, hello, "nothing but the greeting is answered");
     }
     assert_eq!(place.json(["status"]).ok().event("status")["running"], true);

@@ -6,7 +6,12 @@ use std::{
     fs,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt, fs::symlink},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 /// Publishes a good version, spoils the folder, and makes sure that the spoilt one is refused and the good one stays.
@@ -139,28 +144,75 @@ fn more_than_a_site_can_hold() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read() {
+fn a_file_that_is_being_written_all_the_time() {
     let place = Place::new();
-    let site = place.site(&[("index.html", b"good"), ("log.bin", &noise(3, 30_000_000))]);
+    let site = place.site(&[("index.html", b"good"), ("log.bin", &noise(3, 3_000_000))]);
     let log = site.join("log.bin");
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let writer = {
         let stop = stop.clone();
         std::thread::spawn(move || {
-            use std::io::{Seek, SeekFrom, Write};
-            let mut file = fs::OpenOptions::new().write(true).open(log).unwrap();
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                // The size stays: only the times tell.
-                file.seek(SeekFrom::Start(29_000_000)).unwrap();
-                file.write_all(b"changed").unwrap();
-                std::thread::sleep(std::time::Duration::from_millis(2));
+            while !stop.load(Ordering::Relaxed) {
+                overwrite(&log, 1000);
+                std::thread::sleep(Duration::from_millis(1));
             }
         })
     };
     let run = place.json(["publish".as_ref(), site.as_os_str()]);
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    stop.store(true, Ordering::Relaxed);
     writer.join().unwrap();
     assert_eq!((run.error_code().as_str(), run.code()), ("changed", Some(5)), "{}", run.out);
-    assert!(run.out.contains("log.bin"));
     place.json(["publish".as_ref(), site.as_os_str()]).ok();
+}
+
+#[test]
+fn case_66_a_folder_that_changes_while_it_is_read() {
+    let changes: [Change; 5] = [
+        ("big.bin", |site| overwrite(&site.join("big.bin"), 10)),
+        ("big.bin", |site| {
+            fs::OpenOptions::new().append(true).open(site.join("big.bin")).unwrap().set_len(BIG + 1).unwrap()
+        }),
+        ("big.bin", |site| fs::File::create(site.join("big.bin")).unwrap().set_len(BIG / 2).unwrap()),
+        ("new.html", |site| fs::write(site.join("new.html"), "new").unwrap()),
+        // Read already: the packed files come before the large ones.
+        ("index.html", |site| fs::write(site.join("index.html"), "good").unwrap()),
+    ];
+    for (named, change) in changes {
+        let place = Place::new();
+        let site = place.site(&[("index.html", b"good")]);
+        let good = place.json(["publish".as_ref(), site.as_os_str()]).ok().event("published");
+        // Sparse: it takes a second to seal and no disk.
+        fs::File::create(site.join("big.bin")).unwrap().set_len(BIG).unwrap();
+        let mut command = place.meganet(["--json", "publish"]);
+        let child = command.arg(&site).stdout(Stdio::piped()).spawn().unwrap();
+        let descriptors = format!("/proc/{}/fd", child.id());
+        let reads_big = || {
+            let open = fs::read_dir(&descriptors).ok()?.flatten();
+            open.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|path| path.ends_with("big.bin")).then_some(())
+        };
+        let start = std::time::Instant::now();
+        while reads_big().is_none() {
+            assert!(start.elapsed() < crate::support::PATIENCE, "{named}: the file is never read");
+        }
+        change(&site);
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(5), "{named}: {text}");
+        assert!(text.contains(r#""code":"changed""#) && text.contains(named), "{named}: {text}");
+        let head = place.json(["head", good["address"].as_str().unwrap()]).ok().event("head");
+        assert_eq!(head["hash"], good["head"], "{named}: the good version stays");
+    }
+}
+
+/// The file that is named, and what happens to the folder.
+type Change = (&'static str, fn(&Path));
+
+const BIG: u64 = 300_000_000;
+
+/// Changes a file's bytes and leaves its size.
+fn overwrite(path: &Path, offset: u64) {
+    use std::io::{Seek, SeekFrom, Write};
+    let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    file.write_all(b"changed").unwrap();
 }
