@@ -1,5 +1,13 @@
 //! Rates of sealing and opening chunks beside those of the primitives they are made of, and of a chunk's way through the
 //! exchange. Prints medians; `cargo bench -p meganet-core`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a bench runs on fixed input, and stops when something is wrong"
+)]
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -89,6 +89,7 @@ impl Address {
     /// # Panics
     /// Never: an address is made only of keys that blinding accepts.
     #[must_use]
+    #[expect(clippy::expect_used, reason = "an address is only ever made of a key that blinding accepts")]
     pub fn blinded(&self) -> BlindedKey {
         let blinded =
             PublicKey::from_bytes(&self.0).ok().and_then(|key| blind_pubkey(&key, blinding_parameter(&self.0)).ok());
@@ -99,7 +100,8 @@ impl Address {
     #[must_use]
     pub fn short(&self) -> String {
         let text = self.to_string();
-        format!("{}…{}", &text[..6], &text[text.len() - 6..])
+        let part = |range: std::ops::Range<usize>| text.get(range).unwrap_or_default();
+        format!("{}…{}", part(0..6), part(ADDRESS_CHARS - 6..ADDRESS_CHARS))
     }
 }
 

@@ -159,7 +159,7 @@ fn open_verified(chunk: &ChunkRef, mut bytes: Vec<u8>) -> Result<Vec<u8>, ChunkE
     let (cipher, nonce) = cipher(&chunk.key)?;
     cipher.open_in_place(nonce, Aad::empty(), &mut bytes).map_err(|_| ChunkError::Seal)?;
     bytes.truncate(bytes.len() - TAG_BYTES);
-    if bytes[size..].iter().any(|byte| *byte != 0) {
+    if bytes.get(size..).is_none_or(|padding| padding.iter().any(|byte| *byte != 0)) {
         return Err(ChunkError::Padding);
     }
     bytes.truncate(size);

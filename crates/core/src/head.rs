@@ -390,13 +390,10 @@ fn cipher(key: &[u8; 32]) -> Result<LessSafeKey, HeadError> {
 fn seal(read: &ReadKey, blinded_key: &BlindedKey, sequence: u64, inner: &[u8]) -> Result<Vec<u8>, HeadError> {
     let key = seal_key(read, sequence);
     let nonce = seal_nonce(&key, inner);
-    let mut sealed = Vec::with_capacity(NONCE_BYTES + inner.len() + TAG_BYTES);
-    sealed.extend_from_slice(&nonce);
-    sealed.extend_from_slice(inner);
+    let mut ciphertext = inner.to_vec();
     let aad = Aad::from(associated_data(blinded_key, sequence));
-    let tag = cipher(&key)?
-        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed[NONCE_BYTES..])
+    cipher(&key)?
+        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut ciphertext)
         .map_err(|_| HeadError::Sealed)?;
-    sealed.extend_from_slice(tag.as_ref());
-    Ok(sealed)
+    Ok([&nonce[..], &ciphertext].concat())
 }

@@ -3,7 +3,7 @@
 //! A [`Manifest`] value always keeps the rules of `docs/formats.md`: it is made by [`Manifest::parse`] or
 //! [`Manifest::build`] only, and both check everything before anything is fetched.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -273,7 +273,7 @@ impl Manifest {
     #[must_use]
     pub fn entry(&self, path: &str) -> Option<&Entry> {
         let found = self.entries.binary_search_by(|entry| entry.path.as_str().cmp(path));
-        found.ok().map(|place| &self.entries[place])
+        found.ok().and_then(|place| self.entries.get(place))
     }
 
     /// The file that a request for `path` is answered with: the file of that name, or the `index.html` of the directory
@@ -311,11 +311,11 @@ impl Manifest {
         };
         let first = self.starts.partition_point(|start| *start <= at).saturating_sub(1);
         let mut spans = Vec::new();
-        for (place, window) in self.starts.windows(2).enumerate().skip(first) {
+        for (place, [chunk_start, next_start]) in self.starts.array_windows().enumerate().skip(first) {
             if at >= end {
                 break;
             }
-            let (chunk_start, chunk_end) = (window[0], window[1].min(end));
+            let chunk_end = (*next_start).min(end);
             let span = (u32::try_from(place), u32::try_from(at - chunk_start), u32::try_from(chunk_end - chunk_start));
             let (Ok(chunk), Ok(start), Ok(span_end)) = span else {
                 return Err(outside);
@@ -432,28 +432,27 @@ fn check_names(entries: &[Entry]) -> Result<(), ManifestError> {
             return Err(ManifestError::MediaType { index });
         }
     }
-    if let Some(place) = entries.windows(2).position(|pair| pair[0].path >= pair[1].path) {
+    if let Some(place) = entries.array_windows().position(|[one, next]| one.path >= next.path) {
         return Err(ManifestError::Order { index: place + 1 });
     }
     check_collisions(entries.iter().map(|entry| entry.path.as_str()))
 }
 
 /// Refuses paths that are equal after folding, and files that are directories of other files after folding.
-pub(crate) fn check_collisions<'a>(paths: impl Iterator<Item = &'a str> + Clone) -> Result<(), ManifestError> {
+pub(crate) fn check_collisions<'a>(paths: impl Iterator<Item = &'a str>) -> Result<(), ManifestError> {
     let mut folded: Vec<(String, &str)> = paths.map(|path| (path::fold(path), path)).collect();
     folded.sort_unstable();
-    if let Some(pair) = folded.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(ManifestError::SamePath { first: pair[0].1.to_owned(), second: pair[1].1.to_owned() });
+    if let Some([(_, first), (_, second)]) = folded.array_windows().find(|[one, next]| one.0 == next.0) {
+        return Err(ManifestError::SamePath { first: (*first).to_owned(), second: (*second).to_owned() });
     }
-    let files: HashSet<&str> = folded.iter().map(|(key, _)| key.as_str()).collect();
+    let files: HashMap<&str, &str> = folded.iter().map(|(key, path)| (key.as_str(), *path)).collect();
     for (key, _) in &folded {
-        for (slash, _) in key.match_indices('/') {
-            if files.contains(&key[..slash]) {
-                let file = folded.iter().find(|(other, _)| other == &key[..slash]);
-                return Err(ManifestError::FileAndDirectory {
-                    path: file.map_or(&key[..slash], |(_, path)| path).to_owned(),
-                });
+        let mut rest = key.as_str();
+        while let Some((directory, _)) = rest.rsplit_once('/') {
+            if let Some(path) = files.get(directory) {
+                return Err(ManifestError::FileAndDirectory { path: (*path).to_owned() });
             }
+            rest = directory;
         }
     }
     Ok(())
@@ -463,7 +462,7 @@ pub(crate) fn check_collisions<'a>(paths: impl Iterator<Item = &'a str> + Clone)
 fn check_extents(chunks: &[ChunkRef], starts: &[u64], entries: &[Entry]) -> Result<(), ManifestError> {
     let table_end = starts.last().copied().unwrap_or(0);
     // Runs of chunks in use, as changes of a counter at their first chunk and after their last.
-    let mut opened = vec![0_i32; chunks.len() + 1];
+    let mut changes = vec![0_i32; starts.len()];
     let mut total = 0_u64;
     for (index, entry) in entries.iter().enumerate() {
         total = total.checked_add(entry.size).ok_or(ManifestError::TotalSize)?;
@@ -475,18 +474,19 @@ fn check_extents(chunks: &[ChunkRef], starts: &[u64], entries: &[Entry]) -> Resu
             continue;
         }
         let first = entry.first_chunk as usize;
-        let Some(chunk) = chunks.get(first).filter(|chunk| entry.offset < chunk.size) else {
-            return Err(outside);
-        };
-        debug_assert!(chunk.size as usize <= CHUNK_CONTENT_MAX_BYTES);
-        let end = (starts[first] + u64::from(entry.offset)).checked_add(entry.size).filter(|end| *end <= table_end);
+        let is_inside = chunks.get(first).is_some_and(|chunk| entry.offset < chunk.size);
+        let start = starts.get(first).filter(|_| is_inside).map(|start| start + u64::from(entry.offset));
+        let end = start.and_then(|start| start.checked_add(entry.size)).filter(|end| *end <= table_end);
         let Some(end) = end else { return Err(outside) };
         let after_last = starts.partition_point(|start| *start < end);
-        opened[first] += 1;
-        opened[after_last] -= 1;
+        let (Some(opens), true) = (changes.get_mut(first), after_last < starts.len()) else { return Err(outside) };
+        *opens += 1;
+        if let Some(closes) = changes.get_mut(after_last) {
+            *closes -= 1;
+        }
     }
     let mut users = 0_i32;
-    for (index, change) in opened.iter().take(chunks.len()).enumerate() {
+    for (index, change) in changes.iter().take(chunks.len()).enumerate() {
         users += change;
         if users == 0 {
             return Err(ManifestError::UnusedChunk { index });

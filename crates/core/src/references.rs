@@ -57,18 +57,22 @@ impl<'a> Iterator for Tags<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let after = &self.rest[self.rest.find('<')? + 1..];
+            let (_, after) = self.rest.split_once('<')?;
             if let Some(comment) = after.strip_prefix("!--") {
                 self.rest = comment.split_once("-->").map_or("", |(_, rest)| rest);
                 continue;
             }
             let name_len = after.bytes().take_while(u8::is_ascii_alphanumeric).count();
             let (name, attributes) = after.split_at(name_len);
-            let end = end_of_tag(attributes);
-            self.rest = &attributes[end..];
-            if !name.is_empty() {
-                return Some((name, &attributes[..end]));
+            if name.is_empty() {
+                self.rest = after;
+                continue;
             }
+            let (attributes, rest) = attributes.split_at(end_of_tag(attributes));
+            // What is in a script or style sheet only looks like tags and quotes.
+            let end = ["script", "style"].iter().find(|element| name.eq_ignore_ascii_case(element));
+            self.rest = end.and_then(|element| rest.split_once(&format!("</{element}"))).map_or(rest, |(_, rest)| rest);
+            return Some((name, attributes));
         }
     }
 }
@@ -103,9 +107,10 @@ fn attribute_value<'a>(attributes: &'a str, wanted: &str) -> Option<&'a str> {
             rest = after;
             continue;
         };
-        let (value, after) = match value.chars().next() {
-            Some(quote @ ('"' | '\'')) => value[1..].split_once(quote).unwrap_or((&value[1..], "")),
-            _ => value.split_at(value.find(|c: char| c.is_ascii_whitespace()).unwrap_or(value.len())),
+        let quoted = ['"', '\''].into_iter().find_map(|quote| Some((quote, value.strip_prefix(quote)?)));
+        let (value, after) = match quoted {
+            Some((quote, value)) => value.split_once(quote).unwrap_or((value, "")),
+            None => value.split_at(value.find(|c: char| c.is_ascii_whitespace()).unwrap_or(value.len())),
         };
         if name.eq_ignore_ascii_case(wanted) {
             return Some(value.trim());

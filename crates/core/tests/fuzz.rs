@@ -4,6 +4,14 @@
 //! Most cases are valid messages that were damaged in a few places: random bytes alone hardly get past the first field.
 //! What every target asks: no panic, no value that breaks its own rules, and whatever is read is written back as the same
 //! bytes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test that panics has failed, and that is its job"
+)]
 
 use std::time::Duration;
 

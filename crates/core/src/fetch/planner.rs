@@ -79,10 +79,10 @@ impl<P> Flight<P> {
             u64::MAX
         } else if elapsed_ms < PATIENCE_MIN_MS {
             0
-        } else if self.bytes == 0 {
-            self.expected_ms.saturating_sub(elapsed_ms)
         } else {
-            u64::from(size).saturating_sub(self.bytes).saturating_mul(elapsed_ms) / self.bytes
+            let left_bytes = u64::from(size).saturating_sub(self.bytes);
+            let at_its_rate_ms = left_bytes.saturating_mul(elapsed_ms).checked_div(self.bytes);
+            at_its_rate_ms.unwrap_or_else(|| self.expected_ms.saturating_sub(elapsed_ms))
         }
     }
 }

@@ -106,8 +106,8 @@ impl Builder {
 
     fn wrong_file(&self, file_index: usize) -> PublishError {
         let is_this = |file: &&PlannedFile| file.file_index == file_index;
-        let past = &self.plan.order[..self.position];
-        match (past.iter().find(is_this), self.plan.order.get(self.position)) {
+        let mut past = self.plan.order.iter().take(self.position);
+        match (past.find(is_this), self.plan.order.get(self.position)) {
             // A file that was complete has grown.
             (Some(file), _) => size_changed(file),
             (None, Some(file)) if self.fed > 0 => size_changed(file),
@@ -123,7 +123,8 @@ impl Builder {
 
     fn end_file(&mut self, file: &PlannedFile, sealed: &mut Vec<SealedChunk>) -> Result<(), PublishError> {
         let place = if file.is_packed() {
-            let hash = *blake3::hash(&self.content[self.file_start..]).as_bytes();
+            let content = self.content.get(self.file_start..).unwrap_or_default();
+            let hash = *blake3::hash(content).as_bytes();
             let here = (self.chunks.len() as u32, self.file_start as u32);
             let place = *self.packed.entry(hash).or_insert(here);
             if place != here {
@@ -137,7 +138,7 @@ impl Builder {
             self.seal_content(sealed)?;
             (self.place_large(file.size), 0)
         };
-        self.places[file.file_index] = Some(place);
+        self.set_place(file.file_index, place);
         self.position += 1;
         self.fed = 0;
         self.pass_empty_files();
@@ -149,9 +150,9 @@ impl Builder {
         let first = self.file_first_chunk;
         let Some(first_chunk) = self.chunks.get(first) else { return 0 };
         let known = self.large.get(&(first_chunk.id, size)).copied();
-        let run = self.chunks.len() - first;
+        let (before, run) = self.chunks.split_at(first);
         match known {
-            Some(known) if self.chunks[known as usize..].starts_with(&self.chunks[first..first + run]) => {
+            Some(known) if before.get(known as usize..).is_some_and(|before| before.starts_with(run)) => {
                 self.chunks.truncate(first);
                 known
             }
@@ -165,8 +166,15 @@ impl Builder {
 
     fn pass_empty_files(&mut self) {
         while let Some(file) = self.plan.order.get(self.position).filter(|file| file.size == 0) {
-            self.places[file.file_index] = Some((0, 0));
+            let file_index = file.file_index;
+            self.set_place(file_index, (0, 0));
             self.position += 1;
+        }
+    }
+
+    fn set_place(&mut self, file_index: usize, place: Place) {
+        if let Some(known) = self.places.get_mut(file_index) {
+            *known = Some(place);
         }
     }
 

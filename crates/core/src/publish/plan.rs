@@ -155,15 +155,15 @@ fn order_files(files: Vec<SiteFile>, starter_paths: &[String]) -> Vec<PlannedFil
 /// path, so that a file that grew moves the files up to the next such path and not all after it.
 fn end_packs(packed: &mut [PlannedFile]) {
     let mut len = 0_u64;
-    for place in 0..packed.len() {
-        len += packed[place].size;
-        let ends = packed.get(place + 1).is_none_or(|next| {
+    let mut files = packed.iter_mut().peekable();
+    while let Some(file) = files.next() {
+        len += file.size;
+        file.ends_pack = files.peek().is_none_or(|next| {
             let is_full = len + next.size > CHUNK_CONTENT_MAX_BYTES as u64;
-            let is_boundary = blake3::hash(next.path.as_bytes()).as_bytes()[0] & 3 == 0;
+            let is_boundary = blake3::hash(next.path.as_bytes()).as_bytes().first().is_some_and(|byte| byte & 3 == 0);
             is_full || (len >= PACK_MIN_BYTES as u64 && is_boundary)
         });
-        if ends {
-            packed[place].ends_pack = true;
+        if file.ends_pack {
             len = 0;
         }
     }

@@ -32,6 +32,11 @@ fn case_15_counting_stops_at_the_bound_before_memory_is_taken() {
     let chunks = |count: usize| [pb::uint(1, 1), pb::bytes(2, &[]).repeat(count)].concat();
     assert_eq!(Manifest::parse(&chunks(MANIFEST_MAX_CHUNKS + 1)), Err(ManifestError::TooManyChunks));
     assert_eq!(Manifest::parse(&chunks(MANIFEST_MAX_CHUNKS)), Err(ManifestError::Chunk { index: 0 }));
+    // What the bounds of an encoding leave out is bounded when it is built, too.
+    let too_many = vec![chunk_ref(1, 1); MANIFEST_MAX_CHUNKS + 1];
+    assert_eq!(Manifest::build(too_many, vec![], None, None, String::new()), Err(ManifestError::TooManyChunks));
+    let too_many = vec![entry("a", 0, 0, 0); MANIFEST_MAX_ENTRIES + 1];
+    assert_eq!(Manifest::build(vec![], too_many, None, None, String::new()), Err(ManifestError::TooManyEntries));
 }
 
 #[test]

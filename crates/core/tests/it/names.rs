@@ -5,6 +5,7 @@ use std::str::FromStr;
 use meganet_core::address::{Address, AddressError, Link, LinkError};
 use meganet_core::hash::ChunkId;
 use meganet_core::keys::{BlindedKey, KeyError, ReadKey, SiteKey};
+use meganet_core::limits::LINK_MAX_BYTES;
 use meganet_core::path::PathError;
 use proptest::prelude::*;
 
@@ -210,7 +211,9 @@ fn link_errors_are_told_apart() {
     assert_eq!(error(&format!("{a}/a%5cb")), LinkError::Path(PathError::Backslash));
     assert_eq!(error(&format!("{a}//x")), LinkError::Path(PathError::EmptySegment));
     assert_eq!(error(&format!("{a}//")), LinkError::Path(PathError::Empty));
-    assert_eq!(error(&format!("{a}/{}", "x".repeat(5_000))), LinkError::Length { found: 5_057 });
+    let padded = |len: usize| format!("{a}{}", "/".repeat(len - a.len()));
+    assert_eq!(error(&padded(LINK_MAX_BYTES)), LinkError::Path(PathError::Length { found: LINK_MAX_BYTES - 58 }));
+    assert_eq!(error(&padded(LINK_MAX_BYTES + 1)), LinkError::Length { found: LINK_MAX_BYTES + 1 });
 }
 
 proptest! {

@@ -3,8 +3,8 @@
 use meganet_core::fetch::{Action, Config, Failure, Planner};
 use meganet_core::hash::ChunkId;
 use meganet_core::limits::{
-    BACKOFF_MAX_MS, BUSY_BACKOFF_MS, CHUNK_MAX_BYTES, CHUNKS_IN_FLIGHT, CHUNKS_IN_FLIGHT_PER_PEER, PLANNER_BANS_MAX,
-    PLANNER_CHUNKS_MAX, PLANNER_PEERS_MAX,
+    BACKOFF_MAX_MS, BUSY_BACKOFF_MS, CHUNK_FLOOR_BYTES_PER_S, CHUNK_FLOOR_GRACE_MS, CHUNK_MAX_BYTES, CHUNK_TIMEOUT_MS,
+    CHUNKS_IN_FLIGHT, CHUNKS_IN_FLIGHT_PER_PEER, PLANNER_BANS_MAX, PLANNER_CHUNKS_MAX, PLANNER_PEERS_MAX,
 };
 
 use crate::common::chunk_id;
@@ -243,6 +243,34 @@ fn a_late_answer_is_taken_and_a_late_failure_is_not_held_against_a_peer() {
     planner.on_done(other, chunk, SIZE.into(), 10_300);
     let stats = planner.peers().find(|stats| stats.peer == other).expect("known");
     assert_eq!((stats.failures, stats.in_flight, planner.in_flight(), planner.wanted()), (0, 0, 0, 0));
+}
+
+#[test]
+fn a_deadline_is_ten_seconds_to_the_millisecond() {
+    let mut planner = planner(2, 1);
+    let (peer, chunk) = requests(&drain(&mut planner, 0))[0];
+    // Both peers are above the floor, the other one with its copy.
+    for at_ms in (100..CHUNK_TIMEOUT_MS).step_by(100) {
+        for name in 1..=2_u32 {
+            planner.on_progress(name, chunk, at_ms * 25, at_ms);
+        }
+        let actions = drain(&mut planner, at_ms);
+        assert!(!actions.contains(&Action::Cancel { peer, chunk }), "at {at_ms}: {actions:?}");
+    }
+    let cancelled = |actions: Vec<Action<u32>>| actions.contains(&Action::Cancel { peer, chunk });
+    assert!(!cancelled(drain(&mut planner, CHUNK_TIMEOUT_MS - 1)));
+    assert!(cancelled(drain(&mut planner, CHUNK_TIMEOUT_MS)));
+}
+
+#[test]
+fn the_floor_rate_holds_at_its_edge() {
+    for (bytes_per_s, is_moved_off) in [(CHUNK_FLOOR_BYTES_PER_S, false), (CHUNK_FLOOR_BYTES_PER_S - 1, true)] {
+        let mut planner = planner(2, 1);
+        let (peer, chunk) = requests(&drain(&mut planner, 0))[0];
+        planner.on_progress(peer, chunk, bytes_per_s * CHUNK_FLOOR_GRACE_MS / 1_000, CHUNK_FLOOR_GRACE_MS - 1);
+        let actions = drain(&mut planner, CHUNK_FLOOR_GRACE_MS);
+        assert_eq!(actions.contains(&Action::Cancel { peer, chunk }), is_moved_off, "{bytes_per_s}: {actions:?}");
+    }
 }
 
 #[test]

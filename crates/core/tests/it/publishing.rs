@@ -44,6 +44,12 @@ fn every_file_reads_back_however_it_is_fed() {
         assert_eq!(Manifest::parse(&manifest.encode()).expect("valid"), manifest);
     }
     assert_eq!(expected.0.index.as_deref(), Some("index.html"));
+    // A file of 64 KiB is packed with others, one of a byte more has its own chunk.
+    let is_shared = |path: &str| {
+        let first = expected.0.entry(path).expect("there").first_chunk;
+        expected.0.entries.iter().filter(|entry| entry.first_chunk == first && entry.size > 0).count() > 1
+    };
+    assert!(is_shared("edge.bin") && !is_shared("over.bin"));
 }
 
 #[test]
