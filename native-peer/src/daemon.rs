@@ -93,6 +93,10 @@ pub async fn run(directory: &DataDir, options: PeerOptions, output: Output) -> R
     let status = ready(&handle, listeners).await;
     report_ready(output, directory, &status);
     let mut last = None;
+    if let Some(status) = status {
+        // It may have joined before anybody listened to events.
+        report(output, &Event::Status(status), &mut last);
+    }
     let ended = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(()),
