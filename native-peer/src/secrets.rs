@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn names_come_from_folders_and_stay_inside_the_directory() {
-        assert_eq!(key_name(Path::new("/home/a/My Site!")), "my-site");
+        assert_eq!(key_name(Path::new("/sites/My Site!")), "my-site");
         assert_eq!(key_name(Path::new("/")), "site");
         assert_eq!(key_name(Path::new("/x/été")), "t");
         for bad in ["", "../x", "a/b", ".hidden", "a\n", &"x".repeat(65)] {
