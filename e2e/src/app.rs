@@ -10,6 +10,7 @@ use meganet_node::api::{ApiError, Command, READ_MAX_BYTES, Reply, SiteInfo, Stat
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
+use thirtyfour::Key;
 
 /// Milliseconds from the page's start (`performance.timeOrigin`), as the app measured them; what has not happened yet is
 /// missing.
@@ -137,7 +138,7 @@ impl<'browser> App<'browser> {
     /// Types into the address box, as a person does, and opens.
     pub async fn enter_address(&self, text: &str) -> Result<()> {
         let input = self.browser.element("address-input").await?;
-        input.clear().await?;
+        input.send_keys(Key::Control + "a").await?;
         input.send_keys(text).await?;
         self.browser.click("open-button").await
     }

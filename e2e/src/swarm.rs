@@ -68,7 +68,7 @@ impl Swarm {
         &self.ready
     }
 
-    /// Starts a native peer that joins through the bootstrap, with an empty store unless one of this name ran before.
+    /// Starts a native peer, and waits until it has joined through the bootstrap; with an empty store unless one of this name ran before.
     pub async fn peer(&self, name: &str) -> Result<Peer> {
         Peer::start(&self.dir, name, &self.contact()).await
     }
@@ -133,6 +133,13 @@ pub struct PeerReady {
     pub addresses: Vec<String>,
 }
 
+/// What it prints when its state changes.
+#[derive(Deserialize)]
+struct PeerStatus {
+    /// A name, or an object when there is more to say.
+    phase: serde_json::Value,
+}
+
 impl Peer {
     async fn start(dir: &Path, name: &str, bootstrap: &str) -> Result<Self> {
         let commands = Commands::new(dir, name, bootstrap);
@@ -148,6 +155,11 @@ impl Peer {
         }
         let mut process = Process::start(name, dir, &places::binary("meganet")?, arguments)?;
         let ready = process.json_line("its ready line").await?;
+        let joined = |line: &str| {
+            let event: PeerStatus = serde_json::from_str(line).ok()?;
+            (event.phase == "Joined").then_some(())
+        };
+        process.line("the word that it has joined", joined).await?;
         Ok(Self { process, ready, commands })
     }
 
@@ -189,6 +201,8 @@ pub struct Commands {
 pub struct Published {
     pub address: Address,
     pub sequence: u64,
+    /// Answers of other peers that took the head.
+    pub stored_on: u32,
 }
 
 /// What `meganet providers --json` prints.
