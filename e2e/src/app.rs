@@ -12,13 +12,17 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use thirtyfour::Key;
 
-/// Milliseconds from the page's start (`performance.timeOrigin`), as the app measured them; what has not happened yet is
-/// missing.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-pub struct Timings {
-    pub joined_ms: Option<f64>,
-    pub head_found_ms: Option<f64>,
-    pub first_paint_ms: Option<f64>,
+/// When things happened, by name: milliseconds from the page's start (`performance.timeOrigin`), as the app measured
+/// them. The names are the fields of `Timings` in web-node.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Timings(BTreeMap<String, Option<f64>>);
+
+impl Timings {
+    /// The moment of this name; `None` when it has not come.
+    pub fn at(&self, name: &str) -> Option<f64> {
+        self.0.get(name).copied().flatten()
+    }
 }
 
 /// What happened to a site that the app was asked to open.
@@ -125,7 +129,7 @@ impl<'browser> App<'browser> {
     pub async fn until_painted(&self) -> Result<Timings> {
         until("the first paint", async || {
             let timings = self.timings().await?;
-            let done = timings.joined_ms.and(timings.head_found_ms).and(timings.first_paint_ms).is_some();
+            let done = ["joined_ms", "head_found_ms", "first_paint_ms"].iter().all(|name| timings.at(name).is_some());
             Ok(if done { Look::Yes(timings) } else { Look::NotYet(format!("{timings:?}")) })
         })
         .await

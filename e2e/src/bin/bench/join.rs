@@ -22,6 +22,18 @@ use std::path::Path;
 /// Random bytes that a tab fetches for the rate: 128 chunks.
 const BULK_BYTES: usize = 32 * 1024 * 1024;
 
+/// What is reported of each opening, in the order in which it usually happens.
+const MOMENTS: [&str; 8] = [
+    "started_ms",
+    "node_ms",
+    "joined_ms",
+    "head_found_ms",
+    "manifest_ms",
+    "bridge_ready_ms",
+    "first_bytes_ms",
+    "first_paint_ms",
+];
+
 /// What to measure, and how to print it.
 #[derive(clap::Args)]
 pub struct Options {
@@ -113,13 +125,10 @@ async fn fetch_rate(app: &App<'_>, address: Address) -> Result<f64> {
 
 fn figures(rounds: &[Round]) -> Result<Map<String, Value>> {
     let mut figures = Map::new();
-    for (prefix, of) in [("", (|round| round.warm) as fn(&Round) -> Timings), ("cold_", |round| round.cold)] {
-        let medians = [
-            ("joined_ms", median(rounds.iter().filter_map(|round| of(round).joined_ms))?),
-            ("head_found_ms", median(rounds.iter().filter_map(|round| of(round).head_found_ms))?),
-            ("first_paint_ms", median(rounds.iter().filter_map(|round| of(round).first_paint_ms))?),
-        ];
-        for (name, median) in medians {
+    for (prefix, of) in [("", (|round| &round.warm) as fn(&Round) -> &Timings), ("cold_", |round| &round.cold)] {
+        for name in MOMENTS {
+            let median = median(rounds.iter().filter_map(|round| of(round).at(name)))
+                .with_context(|| format!("the app does not tell {name}"))?;
             figures.insert(format!("{prefix}{name}"), json!(rounded(median, 0)));
         }
     }
