@@ -43,6 +43,9 @@ pub enum Step {
     E2e,
 }
 
+/// These pages are for people who change the code: private items are documented too, and may be linked to.
+const RUSTDOCFLAGS: &str = "-D warnings -A rustdoc::private_intra_doc_links";
+
 /// What is linted for the tab.
 const WASM_CRATES: [&str; 5] = ["meganet-core", "meganet-transport", "meganet-node", "meganet-web-node", "meganet-app"];
 
@@ -101,11 +104,14 @@ impl Step {
             }
             Self::Doc => {
                 let mut doc = workspace.cargo();
-                doc.args(["doc", "--no-deps"]).args(NATIVE).env("RUSTDOCFLAGS", "-D warnings");
+                doc.args(["doc", "--no-deps", "--document-private-items"])
+                    .args(NATIVE)
+                    .env("RUSTDOCFLAGS", RUSTDOCFLAGS);
                 // The crates of the tab are documented as what they are in a tab.
                 run_command(doc.args(BROWSER_CRATES.iter().flat_map(|name| ["--exclude", name])))?;
                 let mut doc = workspace.cargo();
-                doc.args(["doc", "--no-deps", "--target", WASM_TARGET]).env("RUSTDOCFLAGS", "-D warnings");
+                doc.args(["doc", "--no-deps", "--document-private-items", "--target", WASM_TARGET])
+                    .env("RUSTDOCFLAGS", RUSTDOCFLAGS);
                 doc.args(BROWSER_CRATES.iter().flat_map(|name| ["-p", name])).env_remove("RUSTFLAGS");
                 run_command(&mut doc)
             }
