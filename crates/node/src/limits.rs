@@ -72,11 +72,11 @@ pub const BANNED_PEERS_MAX: usize = 1_000;
 /// Waiting before the first contact is tried again: doubles from the first to the last value, with jitter.
 pub const JOIN_RETRY_MIN: Duration = Duration::from_secs(1);
 pub const JOIN_RETRY_MAX: Duration = Duration::from_secs(60);
-/// One dial attempt to a first-contact address.
-pub const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 /// First-contact addresses kept.
 pub const BOOTSTRAP_ADDRESSES_MAX: usize = 64;
 
+/// Heads remembered of sites whose chunks were evicted, so that none of them can be rolled back.
+pub const EVICTED_HEADS_MAX: usize = 10_000;
 /// A read waits this long for its chunks before it says that nobody serves them.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Characters of a peer's agent string that are shown.

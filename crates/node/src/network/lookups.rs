@@ -4,7 +4,7 @@ use crate::{limits, network::HeadsFound, records};
 use futures::channel::{mpsc, oneshot};
 use libp2p::{
     PeerId,
-    kad::{GetProvidersOk, GetRecordOk, ProgressStep, QueryId, QueryResult, QueryStats},
+    kad::{GetProvidersOk, GetRecordOk, K_VALUE, ProgressStep, PutRecordError, QueryId, QueryResult, QueryStats},
 };
 use meganet_core::head::{Head, HeadDecision, compare};
 use std::collections::HashMap;
@@ -27,6 +27,8 @@ enum Waiting {
         found: mpsc::Sender<PeerId>,
     },
     Put {
+        /// Peers that took the record.
+        stored_on: u32,
         reply: oneshot::Sender<u32>,
     },
 }
@@ -57,7 +59,7 @@ impl Lookups {
     }
 
     pub fn wait_for_put(&mut self, id: QueryId, reply: oneshot::Sender<u32>) {
-        self.waiting.insert(id, Waiting::Put { reply });
+        self.waiting.insert(id, Waiting::Put { stored_on: 0, reply });
     }
 
     /// Takes a query's progress in.
@@ -102,6 +104,14 @@ impl Lookups {
                     todo.finish = Some(id);
                 }
             }
+            (Some(Waiting::Put { stored_on, .. }), QueryResult::PutRecord(result)) => {
+                *stored_on = match result {
+                    Ok(_) => K_VALUE.get() as u32,
+                    Err(PutRecordError::QuorumFailed { success, .. } | PutRecordError::Timeout { success, .. }) => {
+                        success.len() as u32
+                    }
+                };
+            }
             _ => {}
         }
         if step.last {
@@ -110,8 +120,8 @@ impl Lookups {
                     found.asked = found.asked.max(stats.num_successes());
                     let _ = reply.send(found);
                 }
-                Some(Waiting::Put { reply }) => {
-                    let _ = reply.send(stats.num_successes());
+                Some(Waiting::Put { stored_on, reply }) => {
+                    let _ = reply.send(stored_on);
                 }
                 _ => {}
             }

@@ -1,25 +1,37 @@
 //! What stays when the store is full, and what goes when a site is forgotten.
 
-use crate::store::{SiteRecord, Store, StoreError};
+use crate::{
+    limits,
+    store::{SiteRecord, Store, StoreError},
+};
 use meganet_core::{hash::ChunkId, keys::BlindedKey};
 use std::collections::HashSet;
 
-/// Drops the least recently read sites that are neither pinned nor own until the chunks fit the quota.
+/// Drops the chunks of the least recently read sites that are neither pinned nor own until they fit the quota. Their heads
+/// stay: what was seen once is never rolled back, even after it was evicted.
 pub(crate) async fn make_room(store: &dyn Store, quota_bytes: u64) -> Result<(), StoreError> {
     if store.usage().await?.bytes <= quota_bytes {
         return Ok(());
     }
-    let mut candidates: Vec<_> =
-        store.sites().await?.into_iter().filter(|record| !record.pinned && !record.own).collect();
-    candidates.sort_by_key(|record| record.used_ms);
-    for record in candidates {
-        drop_site(store, record.address.blinded()).await?;
+    let mut records = store.sites().await?;
+    records.sort_by_key(|record| record.used_ms);
+    for record in records.iter().filter(|record| is_evictable(record) && !record.chunks.is_empty()) {
+        store.put_site(SiteRecord { chunks: Vec::new(), ..record.clone() }).await?;
+        delete_unused(store, record.chunks.clone(), &store.sites().await?).await?;
         tracing::info!(address = %record.address, "evicted to keep within the quota");
         if store.usage().await?.bytes <= quota_bytes {
             break;
         }
     }
+    let evicted: Vec<_> = records.iter().filter(|record| is_evictable(record) && record.chunks.is_empty()).collect();
+    for record in evicted.iter().take(evicted.len().saturating_sub(limits::EVICTED_HEADS_MAX)) {
+        store.delete_site(record.address.blinded()).await?;
+    }
     Ok(())
+}
+
+fn is_evictable(record: &SiteRecord) -> bool {
+    !record.pinned && !record.own
 }
 
 /// Deletes a site's record, then the chunks that no other site uses. Stopping in between leaves unused chunks, never a
@@ -73,5 +85,7 @@ mod tests {
         make_room(&store, 0).await.unwrap();
         assert!(store.has_chunk(pinned).await.unwrap(), "a pinned site is never evicted");
         assert!(!store.has_chunk(newest).await.unwrap());
+        let heads: Vec<_> = store.sites().await.unwrap().into_iter().map(|record| record.head).collect();
+        assert_eq!(heads.len(), 3, "evicted sites keep their heads");
     }
 }

@@ -120,11 +120,16 @@ impl Sites {
         Ok(site)
     }
 
-    /// Announces this node as provider of a site, if its user contributes.
+    /// Announces this node as provider of a site, and its head, if its user contributes: a site is to be found when its
+    /// author is gone. Nobody waits for the head to be put.
     async fn announce(&self, site: &Site) {
         if self.inner.contributing.load(Ordering::Relaxed) {
             let mut network = self.inner.means.network.clone();
+            let head = site.head.clone();
             let _ = network.provide(site.blinded(), true).await;
+            platform::spawn(async move {
+                let _ = network.put_head(head).await;
+            });
         }
     }
 
@@ -132,7 +137,7 @@ impl Sites {
     pub async fn announce_all(&self) -> Result<(), ApiError> {
         let on = self.inner.contributing.load(Ordering::Relaxed);
         let mut network = self.inner.means.network.clone();
-        for record in self.store().sites().await? {
+        for record in self.store().sites().await?.into_iter().filter(|record| !record.chunks.is_empty()) {
             let _ = network.provide(record.address.blinded(), on).await;
             if on && let Ok(head) = meganet_core::head::Head::parse(&record.head) {
                 let _ = network.put_head(head).await;
@@ -143,6 +148,8 @@ impl Sites {
 
     pub async fn list(&self) -> Result<Vec<SiteInfo>, ApiError> {
         let mut records = self.store().sites().await?;
+        // Of an evicted site only the head is left.
+        records.retain(|record| !record.chunks.is_empty());
         records.sort_by_key(|record| std::cmp::Reverse(record.used_ms));
         let mut infos = Vec::with_capacity(records.len());
         for record in records {
@@ -230,9 +237,21 @@ impl Sites {
         self.fetchers().iter().for_each(|fetcher| fetcher.disconnected(peer));
     }
 
-    /// Looks for providers of every open site again: the swarm was joined anew.
+    /// The swarm was joined (again): providers of every open site are looked for, and heads that nobody confirmed yet.
     pub fn joined(&self) {
         self.fetchers().iter().for_each(Fetcher::look_up);
+        let slots: Vec<_> = lock(&self.inner.open).values().cloned().collect();
+        for site in slots.iter().filter_map(|slot| lock(&slot.ready).clone()).filter(|site| !site.confirmed) {
+            let sites = self.clone();
+            platform::spawn(async move {
+                if let Ok(newer) = sites.open(site.address, true).await
+                    && newer.head.sequence() > site.head.sequence()
+                {
+                    let (address, sequence) = (site.address, newer.head.sequence());
+                    (sites.inner.tell)(Event::SiteUpdated { address, sequence });
+                }
+            });
+        }
     }
 
     fn fetchers(&self) -> Vec<Fetcher> {

@@ -98,6 +98,10 @@ async fn ask_network(sites: &Sites, address: Address, has_stored: bool) -> Answe
     while !joined() && platform::monotonic_ms() < wait_until {
         platform::sleep(JOIN_POLL).await;
     }
+    if has_stored && !joined() {
+        // Nobody to ask yet: what is stored is shown at once, and looked up again when the swarm is joined.
+        return Answer { found: HeadsFound::default(), in_time: false };
+    }
     let mut network = sites.inner.means.network.clone();
     let lookup = async move { network.find_head(address.blinded()).await.unwrap_or_default() }.fuse();
     let limit = if has_stored { CONFIRM_MAX } else { limits::QUERY_TIMEOUT + limits::HEAD_GRACE };

@@ -42,7 +42,8 @@ pub(crate) struct Site {
     pub conflicting: bool,
     pinned: AtomicBool,
     own: bool,
-    confirmed: bool,
+    /// The network confirmed the head in this session.
+    pub confirmed: bool,
     confirmed_ms: u64,
     timings: Timings,
     /// Content of chunks opened lately, by place in the manifest's table; the oldest first.
