@@ -150,9 +150,12 @@ impl Peer {
         self.latency_ms = Some(average(self.latency_ms, latency_ms));
     }
 
-    pub(super) fn on_bytes(&mut self, bytes: u64, is_chunk_end: bool, now_ms: u64) {
+    pub(super) fn on_bytes(&mut self, bytes: u64, is_chunk_end: bool, config: &Config, now_ms: u64) {
         self.sample_bytes = self.sample_bytes.saturating_add(bytes);
         self.floor_bytes = self.floor_bytes.saturating_add(bytes);
+        // A slow peer that sends what is enough until its next judgement need not wait for that.
+        let enough_bytes = config.floor_bytes_per_s.saturating_mul(config.floor_grace_ms) / 1_000;
+        self.is_slow &= self.floor_bytes < enough_bytes;
         let elapsed_ms = now_ms.saturating_sub(self.sample_start_ms);
         let is_sample = match self.bytes_per_s {
             None => is_chunk_end,
@@ -196,7 +199,10 @@ impl Peer {
 
     /// When the floor rate is judged next.
     pub(super) fn floor_check_ms(&self, config: &Config) -> Option<u64> {
-        (self.in_flight > 0).then(|| self.floor_start_ms.saturating_add(config.floor_grace_ms))
+        // Bytes of a distant peer come in bursts, one for each way there and back.
+        let distance_ms = self.latency_ms.unwrap_or(0).min(WINDOW_LATENCY_MAX_MS).saturating_mul(2);
+        let window_ms = config.floor_grace_ms.max(distance_ms);
+        (self.in_flight > 0).then(|| self.floor_start_ms.saturating_add(window_ms))
     }
 
     /// Judges the floor rate if it is time to; whether the peer is below it now.

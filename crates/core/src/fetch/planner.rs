@@ -201,7 +201,7 @@ impl<P: PeerName> Planner<P> {
             if is_first {
                 peer.on_first_bytes(now_ms.saturating_sub(flight.started_ms));
             }
-            peer.on_bytes(new_bytes, is_chunk_end, now_ms);
+            peer.on_bytes(new_bytes, is_chunk_end, &self.config, now_ms);
         }
         true
     }

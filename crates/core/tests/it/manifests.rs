@@ -89,6 +89,7 @@ fn case_18_sizes_that_do_not_fit_the_chunks_are_refused() {
     assert_eq!(build(&[100], vec![entry("a", 101, 0, 0)]), outside);
     assert_eq!(build(&[100], vec![entry("a", 1, 0, 100)]), outside);
     assert_eq!(build(&[100], vec![entry("a", 1, 0, u32::MAX)]), outside);
+    assert_eq!(build(&[100, 10], vec![entry("a", 1, 0, 100), entry("b", 110, 0, 0)]), outside, "it begins in the next");
     assert_eq!(build(&[100], vec![entry("a", 1, 1, 0)]), outside);
     assert_eq!(build(&[100], vec![entry("a", 1, u32::MAX, 0)]), outside);
     assert_eq!(build(&[100], vec![entry("a", u64::MAX, 0, 1)]), outside);

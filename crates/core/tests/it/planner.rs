@@ -138,6 +138,21 @@ fn a_faster_peer_gets_the_urgent_chunk() {
 }
 
 #[test]
+fn a_failing_peer_comes_after_a_slow_one_however_fast_it_was() {
+    let mut planner = planner(1, 0);
+    prove(&mut planner, 1, 3_000);
+    planner.add_peer(2);
+    prove(&mut planner, 2, 20);
+    planner.want(chunk_id(1), 0, SIZE, 4_000);
+    assert_eq!(requests(&drain(&mut planner, 4_000)), [(2, chunk_id(1))]);
+    planner.on_failed(2, chunk_id(1), Failure::TimedOut, 5_000);
+    planner.unwant(chunk_id(1));
+    // Its time of being left alone is over, but not forgotten.
+    planner.want(chunk_id(2), 0, SIZE, 60_000);
+    assert_eq!(requests(&drain(&mut planner, 60_000)), [(1, chunk_id(2))]);
+}
+
+#[test]
 fn a_chunk_nobody_has_is_reported_once_and_asked_for_after_a_new_peer() {
     let mut planner = planner(2, 1);
     let unavailable = Action::Unavailable { chunk: chunk_id(0) };
@@ -267,6 +282,7 @@ fn the_floor_rate_holds_at_its_edge() {
     for (bytes_per_s, is_moved_off) in [(CHUNK_FLOOR_BYTES_PER_S, false), (CHUNK_FLOOR_BYTES_PER_S - 1, true)] {
         let mut planner = planner(2, 1);
         let (peer, chunk) = requests(&drain(&mut planner, 0))[0];
+        planner.on_progress(peer, chunk, 1, 10);
         planner.on_progress(peer, chunk, bytes_per_s * CHUNK_FLOOR_GRACE_MS / 1_000, CHUNK_FLOOR_GRACE_MS - 1);
         let actions = drain(&mut planner, CHUNK_FLOOR_GRACE_MS);
         assert_eq!(actions.contains(&Action::Cancel { peer, chunk }), is_moved_off, "{bytes_per_s}: {actions:?}");

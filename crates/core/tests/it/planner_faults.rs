@@ -212,6 +212,20 @@ fn an_unurgent_chunk_at_a_slow_peer_does_not_starve() {
 }
 
 #[test]
+fn a_distant_peer_is_not_taken_for_a_slow_one() {
+    let mut swarm = Swarm::new();
+    let chunks = swarm.make_chunks(100);
+    // Three seconds there and back, as through a bad satellite link or several relays.
+    swarm.add_peer(1, Manner::Honest, 1_500, 4 * MB);
+    swarm.want_all(&chunks);
+    assert!(swarm.run(120_000));
+    let took_ms = swarm.now_ms - 1_000;
+    // 16 chunks for each way there and back would be 20 seconds.
+    assert!(took_ms < 40_000, "{took_ms} ms");
+    assert!(overhead(&swarm, 100) < 1.1, "{}", overhead(&swarm, 100));
+}
+
+#[test]
 fn a_slow_but_only_peer_is_left_to_go_on() {
     let mut swarm = Swarm::new();
     let chunks = swarm.make_chunks(3);

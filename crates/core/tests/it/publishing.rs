@@ -222,7 +222,7 @@ fn what_a_page_loads_is_found() {
         <link rel="stylesheet" href="style.css?v=2"><LINK REL=icon HREF=/favicon.ico>
         <!-- <script src="commented.js"></script> -->
         <script type="module" src='../app.js#x' defer></script>
-        <script>if (a < b) { load("no.js") }</script>
+        <script>if (a < b) { load("no.js"); write("<img src=no.png>", it's) }</script>
         </head><body title="a > b"><a href="next.html">next</a>
         <img alt="x > y" src="pictures/a%20b.png" srcset="no.png"><img src=""><img src="#x">
         <img src="https://example.org/x.png"><img src="//example.org/y.png"><img src="data:image/png;base64,AA">
