@@ -23,7 +23,10 @@
 
 #![forbid(unsafe_code)]
 // Without the feature only the tests use what decides what is shown.
-#![cfg_attr(not(feature = "browser"), allow(dead_code))]
+#![cfg_attr(
+    not(feature = "browser"),
+    allow(dead_code, reason = "only the parts without a browser are tested natively")
+)]
 
 mod format;
 mod phase;

@@ -16,6 +16,15 @@
 //! | [`liar`] | a peer that lies |
 //! | [`places`] | where binaries, the built app and results are |
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test program ends where it finds a fault"
+)]
+
 pub mod app;
 pub mod browser;
 pub mod folder;

@@ -1,5 +1,14 @@
 //! `cargo xtask`: every repeated task of this repository as one program, so that nobody needs a shell script.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a developer's tool may end at a fault in its own input"
+)]
+
 mod bench;
 mod build;
 mod ci;

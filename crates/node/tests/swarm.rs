@@ -1,5 +1,14 @@
 //! Real nodes on loopback: joining, publishing, finding, reading, lying, leaving.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test ends where it finds a fault"
+)]
+
 use meganet_core::{
     head::{Head, HeadInner},
     keys::{ReadKey, SiteKey},

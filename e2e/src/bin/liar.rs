@@ -1,6 +1,15 @@
 //! A peer that lies, for the tests: it claims to provide sites, hands out forged heads or wrong bytes, and reports on its
 //! standard output whom it lied to. It speaks the real protocols over the real transports.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test program ends where it finds a fault"
+)]
+
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};

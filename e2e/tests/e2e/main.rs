@@ -1,5 +1,14 @@
 //! End to end: real processes, real browsers. One binary (linking is the slow part), one module a scenario.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test program ends where it finds a fault"
+)]
+
 mod bad_input;
 mod bootstrap_gone;
 mod harness;

@@ -128,6 +128,7 @@ impl Task {
 
     /// Runs until every handle is dropped.
     pub async fn run(mut self) {
+        #[allow(clippy::large_enum_variant, reason = "lives for one turn of the loop, on the stack")]
         enum Next {
             Request(Option<Request>),
             Swarm(Option<SwarmEvent<BehaviourEvent>>),
@@ -383,12 +384,12 @@ impl Task {
                     self.peers.remember(peer_id, address);
                 }
             }
-            SwarmEvent::NewListenAddr { address, .. } => {
-                // A relay must name addresses in its reservations, and a provider in its announcements. Without configured
-                // ones these are the addresses it listens on.
-                if self.role.is_server() && self.listens_publicly && !peers::is_relayed(&address) {
-                    self.swarm.add_external_address(address);
-                }
+            // A relay must name addresses in its reservations, and a provider in its announcements. Without configured ones
+            // these are the addresses it listens on.
+            SwarmEvent::NewListenAddr { address, .. }
+                if self.role.is_server() && self.listens_publicly && !peers::is_relayed(&address) =>
+            {
+                self.swarm.add_external_address(address);
             }
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
             _ => {}

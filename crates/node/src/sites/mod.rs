@@ -98,8 +98,7 @@ impl Sites {
     /// The site if it is open already.
     pub fn opened(&self, blinded: &BlindedKey) -> Option<Arc<Site>> {
         let slot = lock(&self.inner.open).get(blinded).cloned()?;
-        let ready = lock(&slot.ready).clone();
-        ready
+        lock(&slot.ready).clone()
     }
 
     /// The open site, opening it when needed. With `refresh` the network is asked for a newer head even if it is open.

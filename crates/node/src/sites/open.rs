@@ -1,6 +1,6 @@
 //! Opening a site: the highest valid head of the stored one and those the network returns, then its manifest.
 
-use super::{Site, Sites, keep};
+use super::{Site, Sites, keep, site::Version};
 use crate::{
     api::{ApiError, Stage, Timings},
     fetch::Fetcher,
@@ -86,9 +86,10 @@ pub(super) async fn open(
         (Err(error), _) => return Err(error),
     };
 
-    let record = save(sites, address, stored, &head, &inner, &manifest, conflict, confirmed).await;
+    let version = Version { head, inner, manifest, confirmed };
+    let record = save(sites, address, stored, &version, conflict).await;
     sites.progress(address, Stage::Ready, since);
-    Ok(Site::new(address, read, head, inner, manifest, record, fetcher, timings, confirmed))
+    Ok(Site::new(version, record, fetcher, timings))
 }
 
 /// Asks the DHT, waiting for a node that is still joining, and not for long when there is something to show already.
@@ -148,17 +149,14 @@ async fn open_version(
 }
 
 /// Stores what is known of the site now. A failure costs the record, not the page.
-#[allow(clippy::too_many_arguments)]
 async fn save(
     sites: &Sites,
     address: Address,
     stored: Option<SiteRecord>,
-    head: &Head,
-    inner: &HeadInner,
-    manifest: &Manifest,
+    version: &Version,
     conflict: Option<Vec<u8>>,
-    confirmed: bool,
 ) -> SiteRecord {
+    let Version { head, inner, manifest, confirmed } = version;
     let now = platform::unix_ms();
     let old = stored.as_ref();
     let record = SiteRecord {
@@ -168,7 +166,7 @@ async fn save(
         chunks: inner.manifest.iter().chain(&manifest.chunks).map(|chunk| chunk.id).collect(),
         total_bytes: inner.total_size,
         title: manifest.title.clone(),
-        confirmed_ms: if confirmed { now } else { old.map_or(0, |record| record.confirmed_ms) },
+        confirmed_ms: if *confirmed { now } else { old.map_or(0, |record| record.confirmed_ms) },
         used_ms: now,
         pinned: old.is_some_and(|record| record.pinned),
         own: old.is_some_and(|record| record.own),

@@ -14,7 +14,7 @@ use meganet_core::{
     address::Address,
     chunk,
     head::{Head, HeadInner},
-    keys::{BlindedKey, ReadKey},
+    keys::BlindedKey,
     limits::SITE_AUTO_FETCH_MAX_BYTES,
     manifest::{Manifest, Span},
 };
@@ -51,22 +51,21 @@ pub(crate) struct Site {
     allowed_large: AtomicBool,
 }
 
+/// A version of a site whose head and manifest are there and checked.
+pub(super) struct Version {
+    pub head: Head,
+    pub inner: HeadInner,
+    pub manifest: Manifest,
+    /// The network confirmed that this is the newest head.
+    pub confirmed: bool,
+}
+
 impl Site {
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        address: Address,
-        _read: ReadKey,
-        head: Head,
-        inner: HeadInner,
-        manifest: Manifest,
-        record: SiteRecord,
-        fetcher: Fetcher,
-        timings: Timings,
-        confirmed: bool,
-    ) -> Self {
+    pub(super) fn new(version: Version, record: SiteRecord, fetcher: Fetcher, timings: Timings) -> Self {
+        let Version { head, inner, manifest, confirmed } = version;
         Self {
-            address,
-            blinded: address.blinded(),
+            address: record.address,
+            blinded: record.address.blinded(),
             head,
             inner,
             manifest: Arc::new(manifest),

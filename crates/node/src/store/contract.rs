@@ -1,5 +1,7 @@
 //! What every storage backend must do. Each backend's tests call [`run`] on a fresh, empty store.
 
+#![allow(clippy::unwrap_used, reason = "a breach of the contract ends the test that runs it")]
+
 use super::{SiteRecord, Store, Usage};
 use bytes::Bytes;
 use meganet_core::{address::Address, chunk, hash::ChunkId, keys::SiteKey};

@@ -1,5 +1,14 @@
 //! Benches in real browsers against real processes. They print figures; judging them is the reader's part.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test program ends where it finds a fault"
+)]
+
 mod join;
 
 use anyhow::Result;
