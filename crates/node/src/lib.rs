@@ -9,6 +9,11 @@
 //! Inside: `network` owns the swarm; `exchange` asks and answers for heads and chunks on long-lived streams; `fetch` decides
 //! with the core's planner whom to ask; `sites` opens, reads and keeps sites; `node` carries commands out.
 
+#![allow(
+    clippy::arc_with_non_send_sync,
+    reason = "one code for both worlds: natively the handles cross threads, a tab has only one"
+)]
+
 pub mod api;
 mod behaviour;
 pub mod config;
