@@ -115,7 +115,10 @@ fn refused_as_another_user() {
     let owned = Command::new("chown").args(["-R", "65534:65534"]).arg(base).status().unwrap();
     assert!(owned.success());
     let binary = base.join("meganet");
-    fs::copy(env!("CARGO_BIN_EXE_meganet"), &binary).unwrap();
+    // Another process copies it: a descriptor open for writing here could be inherited by a process that another test
+    // starts at that moment, and the copy could not be executed while that one runs.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_meganet")).arg(&binary).status().unwrap();
+    assert!(copied.success());
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary);
