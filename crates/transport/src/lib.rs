@@ -21,7 +21,20 @@ use web as imp;
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::generate_certificate_pem;
 
-use libp2p::{Multiaddr, PeerId, core::muxing::StreamMuxerBox, core::transport::Boxed, identity::Keypair, relay};
+use libp2p::{
+    Multiaddr, PeerId, Transport,
+    core::{
+        muxing::StreamMuxerBox,
+        transport::{Boxed, timeout::TransportTimeout},
+    },
+    identity::Keypair,
+    relay,
+};
+use std::time::Duration;
+
+/// A connection attempt, dialled or accepted, that is not done by then has failed. Without it a dial to a peer that is gone would
+/// last for as long as the browser's ICE agent keeps trying.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest messages the released WebRTC crates carry. A sender flushes after each, because a coalesced SCTP message over
 /// 16 KiB is dropped by the browser, and a native peer cannot receive one over 8 KiB (rust-libp2p issues 6557, 4049).
@@ -73,5 +86,6 @@ pub enum BuildError {
 /// # Errors
 /// [`BuildError`] when the certificate is not one or the identity key cannot be used.
 pub fn build(identity: &Keypair, options: Options) -> Result<Built, BuildError> {
-    imp::build(identity, options)
+    let Built { transport, relay_client } = imp::build(identity, options)?;
+    Ok(Built { transport: TransportTimeout::new(transport, CONNECT_TIMEOUT).boxed(), relay_client })
 }

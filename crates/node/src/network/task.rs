@@ -22,7 +22,10 @@ use libp2p::{
     core::transport::ListenerId,
     identify, kad,
     multiaddr::Protocol,
-    swarm::{ConnectionId, SwarmEvent, dial_opts::DialOpts},
+    swarm::{
+        ConnectionId, SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -286,18 +289,20 @@ impl Task {
     }
 
     fn add_bootstrap(&mut self, addresses: Vec<Multiaddr>) {
-        let usable = addresses
+        let usable: Vec<_> = addresses
             .into_iter()
             .filter_map(peers::split_peer)
             .filter(|(peer, address)| peer != self.swarm.local_peer_id() && meganet_transport::can_dial(address))
             .collect();
-        let fresh = self.first.add(usable);
+        let fresh = self.first.add(usable.clone());
         for (peer, address) in &fresh {
             self.peers.remember(*peer, address.clone());
             // First contacts are DHT servers by definition, so lookups need not wait for identify.
             self.swarm.behaviour_mut().kademlia.add_address(peer, address.clone());
         }
-        self.dial_first_contacts(fresh);
+        // Whoever names known addresses again has a reason to: while nobody is connected they are tried at once.
+        let retry = self.join != JoinState::Joined;
+        self.dial_first_contacts(if retry { usable } else { fresh });
     }
 
     fn dial_first_contacts(&mut self, contacts: Vec<(PeerId, Multiaddr)>) {
@@ -309,7 +314,9 @@ impl Task {
             if self.peers.is_direct(&peer) {
                 continue;
             }
-            let options = DialOpts::peer_id(peer).addresses(addresses).build();
+            // A dial to an address the peer had before a restart must not hold up one to its new address; the number of
+            // dials under way has its own bound.
+            let options = DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Disconnected).build();
             let id = options.connection_id();
             match self.swarm.dial(options) {
                 Ok(()) => {

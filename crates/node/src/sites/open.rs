@@ -4,7 +4,6 @@ use super::{Site, Sites, keep, site::Version};
 use crate::{
     api::{ApiError, Stage, Timings},
     fetch::Fetcher,
-    limits,
     network::HeadsFound,
     platform,
     store::{SiteRecord, StoreError},
@@ -20,8 +19,10 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 /// A stored site is shown after this even if the network has not confirmed its head yet.
 const CONFIRM_MAX: Duration = Duration::from_millis(1_500);
+/// A lookup ends by its own time-out before this; an event loop that is held up gets a little longer.
+const ANSWER_MAX: Duration = Duration::from_secs(7);
 /// A node that is still joining waits this long before it says that it is offline.
-const JOIN_WAIT: Duration = Duration::from_secs(4);
+const JOIN_WAIT: Duration = Duration::from_secs(2);
 const JOIN_POLL: Duration = Duration::from_millis(20);
 
 /// What the network said, in time.
@@ -105,7 +106,7 @@ async fn ask_network(sites: &Sites, address: Address, has_stored: bool) -> Answe
     }
     let mut network = sites.inner.means.network.clone();
     let lookup = async move { network.find_head(address.blinded()).await.unwrap_or_default() }.fuse();
-    let limit = if has_stored { CONFIRM_MAX } else { limits::QUERY_TIMEOUT + limits::HEAD_GRACE };
+    let limit = if has_stored { CONFIRM_MAX } else { ANSWER_MAX };
     let timeout = platform::sleep(limit).fuse();
     pin_mut!(lookup, timeout);
     match futures::future::select(lookup, timeout).await {
