@@ -124,7 +124,7 @@ impl Step {
                 let results = &mut report.test_results;
                 suites::run(workspace.cargo().arg("test").args(XTASK), results)?;
                 let mut test = workspace.cargo();
-                test.arg("test").args(NATIVE).args(["--lib", "--bins"]);
+                test.args(["test", "--no-fail-fast"]).args(NATIVE).args(["--lib", "--bins"]);
                 let suites = integration_suites(workspace.metadata());
                 test.args(suites.iter().flat_map(|name| ["--test", name]));
                 suites::run(&mut test, results)
@@ -132,7 +132,7 @@ impl Step {
             Self::TabTest => tab::test(workspace, &mut report.test_results),
             Self::E2e => {
                 let mut test = workspace.cargo();
-                test.arg("test").args(NATIVE).args(["--test", E2E_SUITE]);
+                test.args(["test", "--no-fail-fast"]).args(NATIVE).args(["--test", E2E_SUITE]);
                 suites::run(&mut test, &mut report.test_results)
             }
         }
