@@ -109,7 +109,13 @@ impl Swarm {
                 return Ok(None);
             }
         }
-        lines.push_str(&format!("\nLogs: {}\nCtrl-C stops everything.\n", logs.display()));
+        let meganet = workspace.program("meganet");
+        lines.push_str(&format!(
+            "\nPublish a folder of yours: {} publish FOLDER --data-dir {} --page {page}\nLogs: {}\nCtrl-C stops everything.\n",
+            relative(&meganet, &workspace.root).display(),
+            relative(&peer_data, &workspace.root).display(),
+            relative(&logs, &workspace.root).display()
+        ));
         println!("{lines}");
         Ok(Some(Self { peer, bootstrap }))
     }
@@ -125,6 +131,11 @@ impl Swarm {
         say("stopping");
         Ok(())
     }
+}
+
+/// `path` as seen from `root`, if it is below it.
+fn relative<'a>(path: &'a Path, root: &Path) -> &'a Path {
+    path.strip_prefix(root).unwrap_or(path)
 }
 
 /// Waits for the child's ready line; false when the user stopped it meanwhile.
