@@ -25,7 +25,7 @@ pub fn site() -> Html {
     let onload = {
         let (number, context) = (visit.number, context.clone());
         Callback::from(move |_: Event| {
-            timings::mark(|timings| &mut timings.first_paint_ms);
+            timings::mark(|timings| &mut timings.loaded_ms);
             context.dispatch(Action::Painted { visit: number, now_ms: platform::monotonic_ms() });
         })
     };

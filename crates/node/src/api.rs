@@ -17,11 +17,12 @@ pub enum Command {
     Site { address: Address },
     /// Every site this node holds something of. Reply: [`Reply::Sites`].
     Sites,
-    /// The files of a site. Opens it when needed. Reply: [`Reply::Files`].
+    /// The files of a site, and of which version. Opens it when needed. Reply: [`Reply::Files`].
     Files { address: Address },
     /// Reads up to [`READ_MAX_BYTES`] of a file, from `offset`. `path` is resolved as a request path (`""`, `dir/`).
-    /// Opens the site when needed. Reply: [`Reply::Content`].
-    Read { address: Address, path: String, offset: u64, max_bytes: u32 },
+    /// Opens the site when needed. With `sequence` the piece must be of that version: another one gives
+    /// [`ApiError::VersionChanged`], so that pieces of two versions are never put together. Reply: [`Reply::Content`].
+    Read { address: Address, path: String, offset: u64, max_bytes: u32, sequence: Option<u64> },
     /// Fetches every chunk of a site that is not held yet. Reply: [`Reply::Done`]; progress comes as [`Event::Progress`].
     /// Without `allow_large` a site over `SITE_AUTO_FETCH_MAX_BYTES` gives [`ApiError::TooLarge`].
     FetchAll { address: Address, allow_large: bool },
@@ -31,8 +32,8 @@ pub enum Command {
     Forget { address: Address },
     /// Whether this node announces what it holds and serves it. Reply: [`Reply::Done`].
     SetContribution { contribution: Contribution },
-    /// The head this node would chain to: the highest of the stored one and those the network returns, as
-    /// `SignedHead` bytes. Reply: [`Reply::Head`].
+    /// The head this node would chain to: the highest of the stored one and those the network returns. Reply:
+    /// [`Reply::Head`].
     CurrentHead { address: Address },
     /// Which of these chunks are stored. At most [`IDS_MAX`] ids. Reply: [`Reply::Held`].
     HeldChunks { ids: Vec<ChunkId> },
@@ -70,9 +71,9 @@ pub enum Reply {
     Status(Status),
     Site(SiteInfo),
     Sites(Vec<SiteInfo>),
-    Files(Vec<FileInfo>),
+    Files(Files),
     Content(Content),
-    Head(Option<HeadInfo>),
+    Head(CurrentHead),
     /// One flag an id, in the order asked.
     Held(Vec<bool>),
     Chunk(ChunkId),
@@ -158,13 +159,17 @@ pub struct SiteInfo {
     pub sequence: u64,
     /// When the author signed the head (Unix ms, the author's clock).
     pub time_ms: u64,
-    /// `None` once the network confirmed the head in this session, otherwise when it was last confirmed (Unix ms).
-    pub last_confirmed_ms: Option<u64>,
+    /// When the network last confirmed that this is the newest head (Unix ms); `None`: never.
+    pub confirmed_ms: Option<u64>,
+    /// Whether that was in this session.
+    pub confirmed: bool,
     pub total_bytes: u64,
-    pub files: u32,
+    /// `None` while the site is not open: its manifest is not in memory.
+    pub files: Option<u32>,
     pub chunks: u32,
     pub held_chunks: u32,
-    pub held_bytes: u64,
+    /// Bytes of them as they are stored; `None` while the site is not open.
+    pub held_bytes: Option<u64>,
     /// Other peers known to provide the site.
     pub holders: u32,
     /// Chunk bytes received, by peer, this session.
@@ -191,6 +196,13 @@ pub struct Source {
     pub bytes: u64,
 }
 
+/// A site's files, of one version.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Files {
+    pub sequence: u64,
+    pub files: Vec<FileInfo>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FileInfo {
     pub path: String,
@@ -200,6 +212,8 @@ pub struct FileInfo {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Content {
+    /// The version this piece is of.
+    pub sequence: u64,
     /// The entry the request path resolved to.
     pub path: String,
     pub media_type: String,
@@ -210,8 +224,18 @@ pub struct Content {
     pub bytes: Vec<u8>,
 }
 
+/// What is known of a site's newest head.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CurrentHead {
+    /// `None`: no head is stored here, and no peer that answered knows one.
+    pub head: Option<HeadInfo>,
+    /// Peers that were asked and answered; 0 says nothing about what the network knows.
+    pub asked: u32,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HeadInfo {
+    /// `SignedHead` bytes.
     #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
     pub sequence: u64,
@@ -255,6 +279,8 @@ pub enum ApiError {
     NobodyServes { sequence: u64, providers: u32 },
     #[error("the site has no file at “{path}”")]
     NoSuchPath { path: String },
+    #[error("the site is at version {sequence} now, not at the one that was being read. Read it again")]
+    VersionChanged { sequence: u64 },
     #[error("not connected to any peer, and this site is not stored here. The node keeps trying to connect")]
     Offline,
     #[error("the site is {size_bytes} bytes, more than the {limit_bytes} fetched without asking")]

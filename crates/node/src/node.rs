@@ -259,8 +259,9 @@ impl NodeHandle {
             Command::Site { address } => Ok(Reply::Site(sites.info(address).await?)),
             Command::Sites => Ok(Reply::Sites(sites.list().await?)),
             Command::Files { address } => Ok(Reply::Files(sites.open(address, false).await?.files())),
-            Command::Read { address, path, offset, max_bytes } => {
+            Command::Read { address, path, offset, max_bytes, sequence } => {
                 let site = sites.open(address, false).await?;
+                site.check_sequence(sequence)?;
                 Ok(Reply::Content(site.read(store, &path, offset, max_bytes).await?))
             }
             Command::FetchAll { address, allow_large } => {

@@ -2,34 +2,97 @@
 //!
 //! A head is checked before it is stored (signature, that it is filed under its own key, not older than the one held), so a
 //! forged record is refused to its sender and relayed by nobody. Provider lists evict the announcement that is about
-//! to expire first instead of turning newcomers away, and one peer cannot fill the table.
+//! to expire first instead of turning newcomers away, and one peer cannot fill the table. A full table lets go of what is
+//! farthest from this node, which others are nearer to keep (Kademlia's distance), and never of this node's own.
 
 use crate::{limits, platform::Instant};
 use libp2p::{
     PeerId,
     kad::{
-        ProviderRecord, Record, RecordKey,
+        KBucketDistance, KBucketKey, ProviderRecord, Record, RecordKey,
         store::{Error, RecordStore, Result},
     },
 };
 use meganet_core::head::{Head, HeadDecision, compare};
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, time::Duration};
+
+/// A full table is searched for expired entries this often at most.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// Heads and providers that other peers asked this node to keep.
 pub struct Records {
     local: PeerId,
-    heads: HashMap<RecordKey, Record>,
+    heads: HashMap<RecordKey, Held>,
     providers: HashMap<RecordKey, Vec<ProviderRecord>>,
     sites_by_peer: HashMap<PeerId, usize>,
+    forgot: Option<Instant>,
+}
+
+/// A head's record, and the head parsed once.
+struct Held {
+    record: Record,
+    head: Head,
 }
 
 impl Records {
     pub fn new(local: PeerId) -> Self {
-        Self { local, heads: HashMap::new(), providers: HashMap::new(), sites_by_peer: HashMap::new() }
+        let (heads, providers, sites_by_peer) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { local, heads, providers, sites_by_peer, forgot: None }
+    }
+
+    fn is_own(&self, record: &Record) -> bool {
+        record.publisher == Some(self.local)
+    }
+
+    fn distance(&self, key: &RecordKey) -> KBucketDistance {
+        KBucketKey::from(self.local).distance(&KBucketKey::new(key.clone()))
+    }
+
+    /// Makes room for a head: what expired goes, then the one farthest from this node. Refuses one that is farther than all.
+    fn make_room_for_head(&mut self, new: &Record) -> Result<()> {
+        if self.heads.len() < limits::RECORDS_MAX {
+            return Ok(());
+        }
+        self.forget_expired(Instant::now());
+        if self.heads.len() < limits::RECORDS_MAX {
+            return Ok(());
+        }
+        let others = self.heads.iter().filter(|(_, held)| !self.is_own(&held.record)).map(|(key, _)| key);
+        let farthest = others.max_by_key(|key| self.distance(key)).cloned().ok_or(Error::MaxRecords)?;
+        if !self.is_own(new) && self.distance(&new.key) > self.distance(&farthest) {
+            return Err(Error::MaxRecords);
+        }
+        self.heads.remove(&farthest);
+        Ok(())
+    }
+
+    /// The same for the list of one more site's providers.
+    fn make_room_for_site(&mut self, new: &ProviderRecord) -> Result<()> {
+        if self.providers.contains_key(&new.key) || self.providers.len() < limits::PROVIDED_SITES_MAX {
+            return Ok(());
+        }
+        self.forget_expired(Instant::now());
+        if self.providers.len() < limits::PROVIDED_SITES_MAX {
+            return Ok(());
+        }
+        let is_own = |list: &[ProviderRecord]| list.iter().any(|entry| entry.provider == self.local);
+        let others = self.providers.iter().filter(|(_, list)| !is_own(list)).map(|(key, _)| key);
+        let farthest = others.max_by_key(|key| self.distance(key)).cloned().ok_or(Error::MaxProvidedKeys)?;
+        if new.provider != self.local && self.distance(&new.key) > self.distance(&farthest) {
+            return Err(Error::MaxProvidedKeys);
+        }
+        for peer in self.providers(&farthest).into_iter().map(|entry| entry.provider) {
+            self.remove_provider(&farthest, &peer);
+        }
+        Ok(())
     }
 
     fn forget_expired(&mut self, now: Instant) {
-        self.heads.retain(|_, record| !expired(record.expires, now));
+        if self.forgot.is_some_and(|at| now.duration_since(at) < FORGET_EVERY) {
+            return;
+        }
+        self.forgot = Some(now);
+        self.heads.retain(|_, held| !expired(held.record.expires, now));
         let keys: Vec<_> = self
             .providers
             .iter()
@@ -55,37 +118,36 @@ pub fn verified_head(record: &Record) -> Option<Head> {
 
 impl RecordStore for Records {
     type RecordsIter<'a> =
-        std::iter::Map<std::collections::hash_map::Values<'a, RecordKey, Record>, fn(&'a Record) -> Cow<'a, Record>>;
+        std::iter::Map<std::collections::hash_map::Values<'a, RecordKey, Held>, fn(&'a Held) -> Cow<'a, Record>>;
     type ProvidedIter<'a> = std::vec::IntoIter<Cow<'a, ProviderRecord>>;
 
     fn get(&self, key: &RecordKey) -> Option<Cow<'_, Record>> {
-        self.heads.get(key).map(Cow::Borrowed)
+        self.heads.get(key).map(|held| Cow::Borrowed(&held.record))
     }
 
     fn put(&mut self, record: Record) -> Result<()> {
-        let candidate = verified_head(&record).ok_or(Error::ValueTooLarge)?;
-        if let Some(held) = self.heads.get_mut(&record.key) {
-            let current = verified_head(held).ok_or(Error::ValueTooLarge)?;
-            return match compare(&current, &candidate) {
-                HeadDecision::Newer => {
-                    *held = record;
-                    Ok(())
-                }
-                // Announced again by anybody: it lives on.
-                HeadDecision::Same => {
-                    held.expires = held.expires.max(record.expires);
-                    Ok(())
-                }
-                HeadDecision::Older | HeadDecision::Conflict => Err(Error::ValueTooLarge),
-            };
+        let head = verified_head(&record).ok_or(Error::ValueTooLarge)?;
+        let is_own = self.is_own(&record);
+        let Some(held) = self.heads.get_mut(&record.key) else {
+            self.make_room_for_head(&record)?;
+            self.heads.insert(record.key.clone(), Held { record, head });
+            return Ok(());
+        };
+        let was_own = held.record.publisher == Some(self.local);
+        match compare(&held.head, &head) {
+            HeadDecision::Newer => *held = Held { record, head },
+            // Announced again by anybody: it lives on. No expiry means for as long as this node runs.
+            HeadDecision::Same => {
+                let longer = held.record.expires.zip(record.expires).map(|(one, other)| one.max(other));
+                held.record.expires = longer;
+            }
+            HeadDecision::Older | HeadDecision::Conflict => return Err(Error::ValueTooLarge),
         }
-        if self.heads.len() >= limits::RECORDS_MAX {
-            self.forget_expired(Instant::now());
+        // What this node announces it goes on announcing, whoever else does.
+        if is_own || was_own {
+            held.record.publisher = Some(self.local);
+            held.record.expires = None;
         }
-        if self.heads.len() >= limits::RECORDS_MAX {
-            return Err(Error::MaxRecords);
-        }
-        self.heads.insert(record.key.clone(), record);
         Ok(())
     }
 
@@ -94,7 +156,10 @@ impl RecordStore for Records {
     }
 
     fn records(&self) -> Self::RecordsIter<'_> {
-        self.heads.values().map(Cow::Borrowed)
+        fn record(held: &Held) -> Cow<'_, Record> {
+            Cow::Borrowed(&held.record)
+        }
+        self.heads.values().map(record as fn(&Held) -> Cow<'_, Record>)
     }
 
     fn add_provider(&mut self, mut record: ProviderRecord) -> Result<()> {
@@ -109,12 +174,7 @@ impl RecordStore for Records {
         if record.provider != self.local && of_peer >= limits::PROVIDED_PER_PEER_MAX {
             return Err(Error::MaxProvidedKeys);
         }
-        if !self.providers.contains_key(&record.key) && self.providers.len() >= limits::PROVIDED_SITES_MAX {
-            self.forget_expired(Instant::now());
-            if self.providers.len() >= limits::PROVIDED_SITES_MAX {
-                return Err(Error::MaxProvidedKeys);
-            }
-        }
+        self.make_room_for_site(&record)?;
         let list = self.providers.entry(record.key.clone()).or_default();
         if list.len() >= limits::PROVIDERS_PER_SITE_MAX {
             // Squatters who came first must not keep newcomers out: the one not announced for longest goes.
@@ -220,15 +280,71 @@ mod tests {
     }
 
     #[test]
-    fn announcing_a_head_again_lengthens_its_life() {
-        let mut records = Records::new(PeerId::random());
-        let mut again = record(&head(&SiteKey::from_seed([1; 32]), 1, 1));
+    fn announcing_a_head_again_lengthens_its_life_and_never_ends_one_without_end() {
         let now = Instant::now();
-        again.expires = Some(now + Duration::from_secs(10));
-        records.put(again.clone()).unwrap();
-        again.expires = Some(now + Duration::from_secs(20));
-        records.put(again.clone()).unwrap();
-        assert_eq!(records.get(&again.key).unwrap().expires, again.expires);
+        let (soon, late) = (Some(now + Duration::from_secs(10)), Some(now + Duration::from_secs(20)));
+        let cases = [(soon, late, late), (late, soon, late), (None, late, None), (soon, None, None)];
+        for (first, second, expected) in cases {
+            let mut records = Records::new(PeerId::random());
+            let mut again = record(&head(&SiteKey::from_seed([1; 32]), 1, 1));
+            again.expires = first;
+            records.put(again.clone()).unwrap();
+            again.expires = second;
+            records.put(again.clone()).unwrap();
+            assert_eq!(records.get(&again.key).unwrap().expires, expected, "{first:?} then {second:?}");
+        }
+    }
+
+    #[test]
+    fn what_this_node_announces_it_goes_on_announcing_whoever_else_does() {
+        let local = PeerId::random();
+        let key = SiteKey::from_seed([1; 32]);
+        let expires = Some(Instant::now() + Duration::from_secs(10));
+        let from_others = |sequence| Record { publisher: Some(PeerId::random()), expires, ..record(&head(&key, sequence, 1)) };
+        let own = Record { publisher: Some(local), ..record(&head(&key, 1, 1)) };
+        for puts in [vec![from_others(1), own.clone()], vec![own.clone(), from_others(1)], vec![own.clone(), from_others(2)]] {
+            let mut records = Records::new(local);
+            for put in puts {
+                records.put(put).unwrap();
+            }
+            let held = records.get(&own.key).unwrap();
+            assert_eq!((held.publisher, held.expires), (Some(local), None));
+        }
+    }
+
+    #[test]
+    fn a_full_table_keeps_what_is_near_and_always_what_is_this_nodes_own() {
+        let local = PeerId::random();
+        let mut records = Records::new(local);
+        let template = head(&SiteKey::from_seed([1; 32]), 1, 1);
+        // Filled behind the store's own checks: signing ten thousand heads would only take time.
+        for n in 0..limits::RECORDS_MAX as u32 {
+            let record = Record { key: RecordKey::new(&n.to_be_bytes()), ..record(&template) };
+            records.heads.insert(record.key.clone(), Held { record, head: template.clone() });
+        }
+        let mut own = record(&head(&SiteKey::from_seed([2; 32]), 1, 1));
+        own.publisher = Some(local);
+        records.put(own.clone()).unwrap();
+        assert_eq!(records.heads.len(), limits::RECORDS_MAX);
+        let farthest = records.heads.keys().map(|key| records.distance(key)).max().unwrap();
+        let mut refused = 0;
+        for seed in 3..40 {
+            let new = record(&head(&SiteKey::from_seed([seed; 32]), 1, 1));
+            let is_near = records.distance(&new.key) < records.heads.keys().map(|key| records.distance(key)).max().unwrap();
+            assert_eq!(records.put(new).is_ok(), is_near);
+            refused += usize::from(!is_near);
+        }
+        assert!(records.heads.keys().all(|key| records.distance(key) <= farthest), "{refused} refused");
+        assert!(records.get(&own.key).is_some());
+
+        for site in 0..limits::PROVIDED_SITES_MAX as u32 {
+            let entry = provider(site, PeerId::random(), Instant::now() + Duration::from_secs(60));
+            records.providers.insert(entry.key.clone(), vec![entry]);
+        }
+        let own = provider(u32::MAX, local, Instant::now());
+        records.add_provider(own).unwrap();
+        assert_eq!(records.providers.len(), limits::PROVIDED_SITES_MAX);
+        assert_eq!(records.provided().count(), 1);
     }
 
     #[test]

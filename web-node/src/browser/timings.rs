@@ -25,8 +25,8 @@ pub struct Timings {
     pub bridge_ready_ms: Option<f64>,
     /// The first piece of a file went to the site's frame.
     pub first_bytes_ms: Option<f64>,
-    /// The frame's `load` event. A frame of another origin shows no earlier moment, so this is at or after first paint.
-    pub first_paint_ms: Option<f64>,
+    /// The frame's `load` event. A frame of another origin shows no earlier moment: its first paint was before.
+    pub loaded_ms: Option<f64>,
 }
 
 thread_local!(static TIMINGS: RefCell<Timings> = RefCell::default());
@@ -66,7 +66,7 @@ pub fn open_site() {
             manifest_ms: None,
             bridge_ready_ms: None,
             first_bytes_ms: None,
-            first_paint_ms: None,
+            loaded_ms: None,
             ..*timings
         };
     });

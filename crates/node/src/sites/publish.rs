@@ -2,7 +2,7 @@
 
 use super::Sites;
 use crate::{
-    api::{ApiError, HeadInfo, Published},
+    api::{ApiError, CurrentHead, HeadInfo, Published},
     platform,
     store::SiteRecord,
 };
@@ -19,19 +19,23 @@ use std::sync::atomic::Ordering;
 
 impl Sites {
     /// The head a publisher chains to: the highest of the stored one and those of the network.
-    pub async fn current_head(&self, address: Address) -> Result<Option<HeadInfo>, ApiError> {
+    pub async fn current_head(&self, address: Address) -> Result<CurrentHead, ApiError> {
         let blinded = address.blinded();
         let stored = self.inner.means.store.site(blinded).await?;
         let mut best = stored.and_then(|record| Head::parse_for(&record.head, &blinded).ok());
+        let mut asked = 0;
         if self.inner.joined.load(Ordering::Relaxed) {
             let mut network = self.inner.means.network.clone();
-            for (head, _) in network.find_head(blinded).await.unwrap_or_default().heads {
+            let found = network.find_head(blinded).await.unwrap_or_default();
+            asked = found.asked;
+            for (head, _) in found.heads {
                 if best.as_ref().is_none_or(|best| compare(best, &head) == HeadDecision::Newer) {
                     best = Some(head);
                 }
             }
         }
-        Ok(best.map(|head| HeadInfo { bytes: head.as_bytes().to_vec(), sequence: head.sequence() }))
+        let head = best.map(|head| HeadInfo { bytes: head.as_bytes().to_vec(), sequence: head.sequence() });
+        Ok(CurrentHead { head, asked })
     }
 
     pub async fn store_chunk(&self, sealed: Vec<u8>) -> Result<ChunkId, ApiError> {

@@ -1,7 +1,7 @@
 //! One open site: reading its files, and telling about it.
 
 use crate::{
-    api::{ApiError, Content, FileInfo, READ_MAX_BYTES, SiteInfo, Source, Timings},
+    api::{ApiError, Content, FileInfo, Files, READ_MAX_BYTES, SiteInfo, Source, Timings},
     fetch::{FetchError, Fetcher},
     limits,
     platform::{self, lock},
@@ -114,13 +114,22 @@ impl Site {
         self.allowed_large.store(true, Ordering::Relaxed);
     }
 
-    pub fn files(&self) -> Vec<FileInfo> {
+    /// Refuses to be read as another version.
+    pub fn check_sequence(&self, wanted: Option<u64>) -> Result<(), ApiError> {
+        let sequence = self.head.sequence();
+        if wanted.is_some_and(|wanted| wanted != sequence) {
+            return Err(ApiError::VersionChanged { sequence });
+        }
+        Ok(())
+    }
+
+    pub fn files(&self) -> Files {
         let info = |entry: &meganet_core::manifest::Entry| FileInfo {
             path: entry.path.clone(),
             media_type: entry.media_type.clone(),
             size: entry.size,
         };
-        self.manifest.entries.iter().map(info).collect()
+        Files { sequence: self.head.sequence(), files: self.manifest.entries.iter().map(info).collect() }
     }
 
     fn nobody_serves(&self) -> ApiError {
@@ -149,6 +158,7 @@ impl Site {
             bytes.extend_from_slice(piece.get(span.start as usize..span.end as usize).unwrap_or_default());
         }
         Ok(Content {
+            sequence: self.head.sequence(),
             path: entry.path.clone(),
             media_type: entry.media_type.clone(),
             size: entry.size,
@@ -239,12 +249,13 @@ impl Site {
             index: self.manifest.resolve("").map(|entry| entry.path.clone()),
             sequence: self.head.sequence(),
             time_ms: self.inner.time_ms,
-            last_confirmed_ms: (!self.confirmed).then_some(self.confirmed_ms),
+            confirmed_ms: (self.confirmed_ms > 0).then_some(self.confirmed_ms),
+            confirmed: self.confirmed,
             total_bytes: self.inner.total_size,
-            files: self.manifest.entries.len() as u32,
+            files: Some(self.manifest.entries.len() as u32),
             chunks: counted.len() as u32,
             held_chunks,
-            held_bytes,
+            held_bytes: Some(held_bytes),
             holders: self.fetcher.seen.providers(),
             sources,
             conflicting: self.conflicting,

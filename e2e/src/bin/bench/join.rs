@@ -23,7 +23,7 @@ use std::path::Path;
 const BULK_BYTES: usize = 32 * 1024 * 1024;
 
 /// What is reported of each opening, in the order in which it usually happens.
-const MOMENTS: [&str; 8] = [
+const MOMENTS: [&str; 9] = [
     "started_ms",
     "node_ms",
     "joined_ms",
@@ -32,6 +32,7 @@ const MOMENTS: [&str; 8] = [
     "bridge_ready_ms",
     "first_bytes_ms",
     "first_paint_ms",
+    "loaded_ms",
 ];
 
 /// What to measure, and how to print it.
