@@ -86,8 +86,11 @@ pub const REQUESTS_OPEN_MAX: usize = 64;
 pub const REFUSALS_WAITING_MAX: usize = 64;
 /// Answers an answerer holds in memory at a time, being looked up or waiting to be written.
 pub const ANSWERS_LOADED_MAX: usize = 8;
-/// How long a loaded answer may wait for credit before the stream is given up, in milliseconds.
+/// The time in which a stream with answers waiting must take [`ANSWER_FLOOR_BYTES`], in milliseconds. A stream that does
+/// not, for want of credit or of reading, is given up: answers in memory are few, and others wait for them.
 pub const ANSWER_STALL_MS: u64 = 30_000;
+/// 2 KiB/s over [`ANSWER_STALL_MS`].
+pub const ANSWER_FLOOR_BYTES: u64 = 61_440;
 
 /// A signed peer list, in bytes; checked before anything is parsed.
 pub const PEER_LIST_MAX_BYTES: usize = 16_384;

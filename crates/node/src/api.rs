@@ -281,7 +281,7 @@ pub enum ApiError {
     NoSuchPath { path: String },
     #[error("the site is at version {sequence} now, not at the one that was being read. Read it again")]
     VersionChanged { sequence: u64 },
-    #[error("not connected to any peer, and this site is not stored here. The node keeps trying to connect")]
+    #[error("no peer could be asked, and this site is not stored here. The node keeps trying to connect")]
     Offline,
     #[error("the site is {size_bytes} bytes, more than the {limit_bytes} fetched without asking")]
     TooLarge { size_bytes: u64, limit_bytes: u64 },

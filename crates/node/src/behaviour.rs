@@ -36,8 +36,8 @@ impl Behaviour {
         let connection_limits = ConnectionLimits::default()
             .with_max_established(Some(max))
             .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER_MAX))
-            .with_max_pending_incoming(Some(limits::PENDING_CONNECTIONS_MAX))
-            .with_max_pending_outgoing(Some(limits::PENDING_CONNECTIONS_MAX))
+            .with_max_pending_incoming(Some(limits::PENDING_INBOUND_MAX))
+            .with_max_pending_outgoing(Some(limits::PENDING_OUTBOUND_MAX))
             // A quarter stays for connections of this node's own choosing, so that inbound peers cannot surround it.
             .with_max_established_incoming(Some(max - max / 4));
         let identify = identify::Config::new(protocol::IDENTIFY.into(), identity.public())

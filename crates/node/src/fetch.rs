@@ -24,7 +24,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -44,9 +44,7 @@ const QUEUE: usize = 512;
 const ANSWERS: usize = 256;
 /// Chunks one site may want at once.
 const WANTED_MAX: usize = 1_024;
-/// With nobody to ask for this long, waiting readers are told.
-const STARVED: Duration = Duration::from_secs(6);
-/// While chunks are wanted and nobody has them, providers are looked up again this often.
+/// While chunks are wanted and do not come, providers are looked up again this often.
 const LOOKUP_AGAIN: Duration = Duration::from_secs(5);
 /// The task looks at its timers at least this often.
 const TICK: Duration = Duration::from_millis(500);
@@ -58,8 +56,6 @@ enum Command {
         priority: u32,
         reply: oneshot::Sender<Result<Bytes, FetchError>>,
     },
-    Connected(PeerId),
-    Disconnected(PeerId),
     LookUp,
     /// Answered when everything received so far is stored.
     Flush {
@@ -76,6 +72,8 @@ pub(crate) struct Seen {
     pub providers: Mutex<HashSet<PeerId>>,
     /// Peers that lied and were banned.
     pub banned: AtomicU32,
+    /// The site was forgotten: what still comes is not stored.
+    pub forgotten: AtomicBool,
 }
 
 impl Seen {
@@ -94,13 +92,47 @@ pub(crate) struct Means {
     /// Peers with a direct connection now.
     pub connected: Arc<Mutex<HashSet<PeerId>>>,
     /// Tells the user that storing failed.
-    pub problem: mpsc::Sender<StoreError>,
+    pub problems: Problems,
+    /// Has the quota looked at.
+    pub received_much: Signal,
+}
+
+/// A wake-up for one task; several before it wakes are one.
+#[derive(Clone)]
+pub(crate) struct Signal(Arc<Mutex<mpsc::Sender<()>>>);
+
+impl Signal {
+    pub fn new() -> (Self, mpsc::Receiver<()>) {
+        let (sender, receiver) = mpsc::channel(0);
+        (Self(Arc::new(Mutex::new(sender))), receiver)
+    }
+
+    pub fn wake(&self) {
+        // Full: it has yet to wake for the one before. Closed: there is nobody to wake.
+        let _ = lock(&self.0).try_send(());
+    }
+}
+
+/// Where storage failures are told; over a bound the user knows already.
+#[derive(Clone)]
+pub(crate) struct Problems(Arc<Mutex<mpsc::Sender<StoreError>>>);
+
+impl Problems {
+    pub fn new() -> (Self, mpsc::Receiver<StoreError>) {
+        let (sender, receiver) = mpsc::channel(limits::EVENT_QUEUE);
+        (Self(Arc::new(Mutex::new(sender))), receiver)
+    }
+
+    pub fn tell(&self, error: StoreError) {
+        let _ = lock(&self.0).try_send(error);
+    }
 }
 
 /// A handle on one site's fetch task; the task ends when every handle is dropped.
 #[derive(Clone)]
 pub(crate) struct Fetcher {
     commands: mpsc::Sender<Command>,
+    peers_changed: Signal,
     pub seen: Arc<Seen>,
 }
 
@@ -109,6 +141,7 @@ impl Fetcher {
         let (commands, inbox) = mpsc::channel(QUEUE);
         let seen = Arc::new(Seen::default());
         let (answers_sender, answers) = mpsc::channel(ANSWERS);
+        let (peers_changed, changes) = Signal::new();
         let task = Task {
             blinded,
             planner: Planner::new(Config::default()),
@@ -121,11 +154,13 @@ impl Fetcher {
             flushes: Vec::new(),
             lookup: None,
             lookup_at_ms: 0,
-            starved_since_ms: None,
+            found: HashSet::new(),
+            progress_ms: 0,
+            unchecked_bytes: 0,
             unavailable: HashSet::new(),
         };
-        platform::spawn(task.run(inbox, answers));
-        Self { commands, seen }
+        platform::spawn(task.run(inbox, answers, changes));
+        Self { commands, peers_changed, seen }
     }
 
     /// One chunk, hash checked, from a peer. `priority`: lower comes first.
@@ -144,17 +179,14 @@ impl Fetcher {
         answer.await.map_err(|_| stopped())?
     }
 
-    pub fn connected(&self, peer: PeerId) {
-        let _ = self.commands.clone().try_send(Command::Connected(peer));
-    }
-
     /// Looks for providers again.
     pub fn look_up(&self) {
         let _ = self.commands.clone().try_send(Command::LookUp);
     }
 
-    pub fn disconnected(&self, peer: PeerId) {
-        let _ = self.commands.clone().try_send(Command::Disconnected(peer));
+    /// A peer connected or went away: the task looks who is there.
+    pub fn peers_changed(&self) {
+        self.peers_changed.wake();
     }
 }
 
@@ -163,7 +195,7 @@ type Put = BoxFuture<'static, Result<(), StoreError>>;
 struct Task {
     blinded: BlindedKey,
     planner: Planner<PeerId>,
-    waiting: HashMap<ChunkId, Vec<oneshot::Sender<Result<Bytes, FetchError>>>>,
+    waiting: HashMap<ChunkId, Waiting>,
     seen: Arc<Seen>,
     means: Means,
     answers_sender: mpsc::Sender<Answer>,
@@ -174,14 +206,33 @@ struct Task {
     lookup: Option<mpsc::Receiver<PeerId>>,
     /// Monotonic ms of the last lookup; 0: one is due.
     lookup_at_ms: u64,
-    starved_since_ms: Option<u64>,
+    /// Providers that the running lookup has found so far.
+    found: HashSet<PeerId>,
+    /// Monotonic ms of the last byte of a wanted chunk, or of the first want.
+    progress_ms: u64,
+    /// Bytes received since the quota was looked at.
+    unchecked_bytes: u64,
     /// Chunks that every known peer refused.
     unavailable: HashSet<ChunkId>,
 }
 
+/// Who waits for a chunk.
+#[derive(Default)]
+struct Waiting {
+    replies: Vec<oneshot::Sender<Result<Bytes, FetchError>>>,
+    /// Monotonic ms since when nobody can be asked for it.
+    stuck_since_ms: Option<u64>,
+}
+
 impl Task {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, mut answers: mpsc::Receiver<Answer>) {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Command>,
+        mut answers: mpsc::Receiver<Answer>,
+        mut changes: mpsc::Receiver<()>,
+    ) {
         enum Next {
+            PeersChanged,
             Command(Option<Command>),
             Answer(Option<Answer>),
             Provider(Option<PeerId>),
@@ -190,11 +241,15 @@ impl Task {
         }
         loop {
             let now = platform::monotonic_ms();
-            self.act(now).await;
-            if self.lookup_at_ms == 0 {
+            // A store that is slower than the network bounds what is asked for, or the difference would fill the memory.
+            if self.puts.len() < limits::PUTS_WAITING_MAX {
+                self.act(now).await;
+            }
+            self.give_up_starved(now);
+            let is_due = now.saturating_sub(self.lookup_at_ms) >= LOOKUP_AGAIN.as_millis() as u64;
+            if self.lookup_at_ms == 0 || (self.lookup.is_none() && is_due && self.is_short(now)) {
                 self.look_up().await;
             }
-            self.check_starved(now).await;
             let wait =
                 self.planner.next_timeout().map_or(TICK, |at| TICK.min(Duration::from_millis(at.saturating_sub(now))));
             let next = {
@@ -212,6 +267,7 @@ impl Task {
                 let mut put = self.puts.select_next_some();
                 futures::select! {
                     command = inbox.next() => Next::Command(command),
+                    _ = changes.next() => Next::PeersChanged,
                     answer = answers.next() => Next::Answer(answer),
                     peer = provider => Next::Provider(peer),
                     result = put => Next::Put(result),
@@ -225,7 +281,8 @@ impl Task {
                 Next::Answer(Some(answer)) => self.on_answer(answer, now).await,
                 Next::Answer(None) | Next::Timer => {}
                 Next::Provider(Some(peer)) => self.on_provider(peer),
-                Next::Provider(None) => self.lookup = None,
+                Next::Provider(None) => self.on_lookup_ended(),
+                Next::PeersChanged => self.on_peers_changed(now),
                 Next::Put(result) => self.on_put(result),
             }
             if self.puts.is_empty() {
@@ -238,31 +295,23 @@ impl Task {
 
     async fn look_up(&mut self) {
         self.lookup_at_ms = platform::monotonic_ms().max(1);
+        self.found.clear();
         self.lookup = self.means.network.find_providers(self.blinded).await.ok();
     }
 
     fn on_command(&mut self, command: Command, now: u64) {
         match command {
             Command::Get { chunk, size_bytes, priority, reply } => {
-                let waiting = self.waiting.len();
-                let waiters = self.waiting.entry(chunk).or_default();
-                if waiters.is_empty() && waiting >= WANTED_MAX {
-                    self.waiting.remove(&chunk);
+                if self.waiting.len() >= WANTED_MAX && !self.waiting.contains_key(&chunk) {
                     let _ = reply.send(Err(FetchError::NobodyServes));
                     return;
                 }
-                waiters.push(reply);
+                if self.waiting.is_empty() {
+                    self.progress_ms = now;
+                }
+                self.waiting.entry(chunk).or_default().replies.push(reply);
                 // Refused only beyond a bound that `WANTED_MAX` stays below.
                 self.planner.want(chunk, priority, size_bytes, now);
-            }
-            Command::Connected(peer) => {
-                let known = lock(&self.seen.providers).contains(&peer);
-                if known {
-                    self.add_peer(peer);
-                }
-            }
-            Command::Disconnected(peer) => {
-                self.planner.remove_peer(peer, now);
             }
             Command::LookUp => self.lookup_at_ms = 0,
             Command::Flush { reply } => self.flushes.push(reply),
@@ -270,15 +319,44 @@ impl Task {
     }
 
     fn on_provider(&mut self, peer: PeerId) {
-        if peer == self.means.local {
+        if peer == self.means.local || self.found.len() >= limits::PROVIDERS_PER_SITE_MAX {
             return;
         }
+        self.found.insert(peer);
+        let is_connected = |peer: &PeerId| lock(&self.means.connected).contains(peer);
         let mut providers = lock(&self.seen.providers);
+        if providers.len() >= limits::PROVIDERS_PER_SITE_MAX
+            && let Some(gone) = providers.iter().find(|peer| !is_connected(peer)).copied()
+        {
+            // Names that nobody answers to must not keep a newcomer out.
+            providers.remove(&gone);
+        }
         if providers.len() < limits::PROVIDERS_PER_SITE_MAX {
             providers.insert(peer);
         }
+        let is_known = providers.contains(&peer);
         drop(providers);
-        if lock(&self.means.connected).contains(&peer) {
+        if is_known && is_connected(&peer) {
+            self.add_peer(peer);
+        }
+    }
+
+    /// Who is not announced any more and not connected either is no provider.
+    fn on_lookup_ended(&mut self) {
+        self.lookup = None;
+        let connected = lock(&self.means.connected);
+        lock(&self.seen.providers).retain(|peer| self.found.contains(peer) || connected.contains(peer));
+    }
+
+    fn on_peers_changed(&mut self, now: u64) {
+        let connected = lock(&self.means.connected).clone();
+        let gone: Vec<_> =
+            self.planner.peers().map(|stats| stats.peer).filter(|peer| !connected.contains(peer)).collect();
+        for peer in gone {
+            self.planner.remove_peer(peer, now);
+        }
+        let there: Vec<_> = lock(&self.seen.providers).intersection(&connected).copied().collect();
+        for peer in there {
             self.add_peer(peer);
         }
     }
@@ -286,21 +364,30 @@ impl Task {
     fn add_peer(&mut self, peer: PeerId) {
         if self.planner.add_peer(peer) {
             self.unavailable.clear();
-            self.starved_since_ms = None;
         }
     }
 
     async fn on_answer(&mut self, answer: Answer, now: u64) {
         match answer {
             Answer::Progress { peer, chunk, received } => {
+                self.progress_ms = now;
                 self.planner.on_progress(peer, chunk, u64::from(received), now);
             }
             Answer::Done { peer, chunk, sealed } => {
+                self.progress_ms = now;
                 self.planner.on_done(peer, chunk, sealed.len() as u64, now);
                 *lock(&self.seen.sources).entry(peer).or_default() += sealed.len() as u64;
                 self.unavailable.remove(&chunk);
-                for reply in self.waiting.remove(&chunk).unwrap_or_default() {
+                for reply in self.waiting.remove(&chunk).unwrap_or_default().replies {
                     let _ = reply.send(Ok(sealed.clone()));
+                }
+                if self.seen.forgotten.load(Ordering::Relaxed) {
+                    return;
+                }
+                self.unchecked_bytes += sealed.len() as u64;
+                if self.unchecked_bytes >= limits::QUOTA_CHECK_BYTES {
+                    self.unchecked_bytes = 0;
+                    self.means.received_much.wake();
                 }
                 let store = self.means.store.clone();
                 self.puts.push(platform::boxed(async move { store.put_chunk(chunk, sealed).await }));
@@ -313,7 +400,7 @@ impl Task {
         if let Err(error) = result {
             // The page is shown from memory all the same; the user learns it once per failure burst.
             if self.put_error.as_ref() != Some(&error) {
-                let _ = self.means.problem.try_send(error.clone());
+                self.means.problems.tell(error.clone());
             }
             self.put_error = Some(error);
         }
@@ -343,35 +430,40 @@ impl Task {
         }
     }
 
-    /// Tells readers when nobody can be asked, and looks for more providers meanwhile.
-    async fn check_starved(&mut self, now: u64) {
-        self.waiting.retain(|chunk, waiters| {
-            waiters.retain(|reply| !reply.is_canceled());
-            if waiters.is_empty() {
-                self.planner.unwant(*chunk);
-            }
-            !waiters.is_empty()
-        });
+    /// Whether chunks are wanted that do not come from the peers there are.
+    fn is_short(&self, now: u64) -> bool {
+        let is_stuck = self.waiting.values().any(|waiting| waiting.stuck_since_ms.is_some());
+        let stands_still = now.saturating_sub(self.progress_ms) >= LOOKUP_AGAIN.as_millis() as u64;
+        !self.waiting.is_empty() && (is_stuck || stands_still)
+    }
+
+    /// Tells readers when nobody can be asked for a chunk, and when nothing comes whatever peers promise.
+    fn give_up_starved(&mut self, now: u64) {
         let nobody = self.planner.peers().next().is_none();
-        let starved =
-            !self.waiting.is_empty() && (nobody || self.waiting.keys().all(|chunk| self.unavailable.contains(chunk)));
-        if !starved {
-            self.starved_since_ms = None;
-            return;
-        }
-        let since = *self.starved_since_ms.get_or_insert(now);
-        if self.lookup.is_none() && now.saturating_sub(self.lookup_at_ms) >= LOOKUP_AGAIN.as_millis() as u64 {
-            self.look_up().await;
-        }
-        if now.saturating_sub(since) >= STARVED.as_millis() as u64 {
-            self.starved_since_ms = None;
-            for (chunk, waiters) in self.waiting.drain() {
-                self.planner.unwant(chunk);
-                for reply in waiters {
-                    let _ = reply.send(Err(FetchError::NobodyServes));
-                }
+        let stands_still = now.saturating_sub(self.progress_ms) >= limits::NO_PROGRESS_AFTER.as_millis() as u64;
+        // While providers are searched and dialled, one more may be about to come.
+        let is_searching = self.lookup.is_some();
+        let mut over = Vec::new();
+        for (chunk, waiting) in &mut self.waiting {
+            waiting.replies.retain(|reply| !reply.is_canceled());
+            if !nobody && !self.unavailable.contains(chunk) {
+                waiting.stuck_since_ms = None;
+            } else {
+                waiting.stuck_since_ms.get_or_insert(now);
             }
-            self.unavailable.clear();
+            let is_stuck = waiting
+                .stuck_since_ms
+                .is_some_and(|since| now.saturating_sub(since) >= limits::STARVED_AFTER.as_millis() as u64);
+            if waiting.replies.is_empty() || stands_still || (is_stuck && !is_searching) {
+                over.push(*chunk);
+            }
+        }
+        for chunk in over {
+            self.planner.unwant(chunk);
+            self.unavailable.remove(&chunk);
+            for reply in self.waiting.remove(&chunk).unwrap_or_default().replies {
+                let _ = reply.send(Err(FetchError::NobodyServes));
+            }
         }
     }
 }

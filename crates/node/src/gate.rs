@@ -25,10 +25,29 @@ pub struct Gate {
     banned: HashSet<PeerId>,
 }
 
+/// What is counted together. An IPv6 host has a whole /64, so that counts as one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Group {
-    InboundIp(IpAddr),
+    PendingInbound(IpAddr),
+    Inbound(IpAddr),
     OutboundSubnet(IpAddr),
+}
+
+impl Group {
+    fn max(self) -> usize {
+        match self {
+            Group::PendingInbound(_) => limits::PENDING_PER_IP_MAX,
+            Group::Inbound(_) => limits::CONNECTIONS_PER_IP_MAX,
+            Group::OutboundSubnet(_) => limits::OUTBOUND_PER_SUBNET_MAX,
+        }
+    }
+
+    fn denied(self) -> Denied {
+        match self {
+            Group::PendingInbound(_) | Group::Inbound(_) => Denied::PerIp,
+            Group::OutboundSubnet(_) => Denied::PerSubnet,
+        }
+    }
 }
 
 /// Why a connection was refused.
@@ -58,17 +77,13 @@ impl Gate {
         if self.is_banned(peer) { Err(ConnectionDenied::new(Denied::Banned)) } else { Ok(()) }
     }
 
-    fn admit(
-        &mut self,
-        id: ConnectionId,
-        group: Option<Group>,
-        max: usize,
-        denied: Denied,
-    ) -> Result<(), ConnectionDenied> {
+    /// Counts a connection in its group, in place of the group it was counted in before.
+    fn admit(&mut self, id: ConnectionId, group: Option<Group>) -> Result<(), ConnectionDenied> {
+        self.release(id);
         let Some(group) = group else { return Ok(()) };
         let count = self.by_group.entry(group).or_default();
-        if *count >= max {
-            return Err(ConnectionDenied::new(denied));
+        if *count >= group.max() {
+            return Err(ConnectionDenied::new(group.denied()));
         }
         *count += 1;
         self.by_connection.insert(id, group);
@@ -99,6 +114,14 @@ fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     (!ip.is_loopback()).then_some(ip)
 }
 
+/// What one host has at least.
+fn host_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 64)).into()),
+    }
+}
+
 fn subnet_of(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) & 0xffff_ff00).into()),
@@ -110,6 +133,15 @@ impl NetworkBehaviour for Gate {
     type ConnectionHandler = dummy::ConnectionHandler;
     type ToSwarm = Infallible;
 
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        _local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        self.admit(id, ip_of(remote).map(host_of).map(Group::PendingInbound))
+    }
+
     fn handle_established_inbound_connection(
         &mut self,
         id: ConnectionId,
@@ -118,8 +150,7 @@ impl NetworkBehaviour for Gate {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.check_peer(&peer)?;
-        let group = ip_of(remote).map(Group::InboundIp);
-        self.admit(id, group, limits::CONNECTIONS_PER_IP_MAX, Denied::PerIp)?;
+        self.admit(id, ip_of(remote).map(host_of).map(Group::Inbound))?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -132,8 +163,7 @@ impl NetworkBehaviour for Gate {
         _port: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.check_peer(&peer)?;
-        let group = ip_of(address).map(|ip| Group::OutboundSubnet(subnet_of(ip)));
-        self.admit(id, group, limits::OUTBOUND_PER_SUBNET_MAX, Denied::PerSubnet)?;
+        self.admit(id, ip_of(address).map(subnet_of).map(Group::OutboundSubnet))?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -182,6 +212,32 @@ mod tests {
         assert!(inbound(&mut gate, 201, "/ip4/198.51.100.7/udp/9/quic-v1"), "a closed connection gives its place back");
         assert!(!inbound(&mut gate, 202, "/ip4/198.51.100.7/udp/9/quic-v1"));
         assert!((300..400).all(|id| inbound(&mut gate, id, "/ip4/127.0.0.1/udp/9/quic-v1")), "loopback is exempt");
+    }
+
+    #[test]
+    fn case_49_one_ipv6_host_is_one_whatever_its_addresses() {
+        let mut gate = Gate::default();
+        let accepted =
+            (0..100).filter(|id| inbound(&mut gate, *id, &format!("/ip6/2001:db8::{id:x}/udp/9/quic-v1"))).count();
+        assert_eq!(accepted, limits::CONNECTIONS_PER_IP_MAX);
+        assert!(inbound(&mut gate, 200, "/ip6/2001:db8:0:1::1/udp/9/quic-v1"));
+    }
+
+    #[test]
+    fn half_open_connections_of_one_host_do_not_keep_others_out() {
+        let mut gate = Gate::default();
+        let local: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
+        let pending = |gate: &mut Gate, id: usize, from: &str| {
+            let id = ConnectionId::new_unchecked(id);
+            gate.handle_pending_inbound_connection(id, &local, &from.parse().unwrap()).is_ok()
+        };
+        let accepted = (0..100).filter(|id| pending(&mut gate, *id, "/ip4/198.51.100.7/tcp/9")).count();
+        assert_eq!(accepted, limits::PENDING_PER_IP_MAX);
+        assert!(pending(&mut gate, 200, "/ip4/198.51.100.8/tcp/9"), "others still get in");
+        assert!(inbound(&mut gate, 0, "/ip4/198.51.100.7/tcp/9"), "a finished handshake counts as a connection");
+        assert!(pending(&mut gate, 201, "/ip4/198.51.100.7/tcp/9"), "and gives its place back");
+        gate.release(ConnectionId::new_unchecked(1));
+        assert!(pending(&mut gate, 202, "/ip4/198.51.100.7/tcp/9"), "so does a failed one");
     }
 
     #[test]

@@ -18,10 +18,13 @@ pub const NATIVE_CONNECTIONS_MAX: u32 = 1_000;
 pub const CONNECTIONS_PER_PEER_MAX: u32 = 4;
 /// Inbound connections from one IP address; loopback is exempt.
 pub const CONNECTIONS_PER_IP_MAX: usize = 8;
+/// Handshakes of one IP address under way; loopback is exempt. Half-open connections of one host must not keep others out.
+pub const PENDING_PER_IP_MAX: usize = 8;
 /// Outbound connections into one /24 (IPv4) or /48 (IPv6); loopback is exempt.
 pub const OUTBOUND_PER_SUBNET_MAX: usize = 4;
-/// Handshakes under way, each direction.
-pub const PENDING_CONNECTIONS_MAX: u32 = 64;
+/// Handshakes under way, inbound and outbound.
+pub const PENDING_INBOUND_MAX: u32 = 256;
+pub const PENDING_OUTBOUND_MAX: u32 = 64;
 /// A connection nobody uses is closed after this.
 pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
 /// Streams of one connection that may be negotiating at once.
@@ -43,12 +46,17 @@ pub const ADDRESS_BOOK_PEERS_MAX: usize = 1_000;
 
 /// One DHT query ends after this at the latest; "not found" is said within 10 s.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
-/// A lookup is over this long after the first valid answer: enough for independent peers to contradict it.
+/// What a lookup has found is shown this long after its first valid head; it goes on, and a newer head replaces it.
 pub const HEAD_GRACE: Duration = Duration::from_millis(250);
+/// Answers of independent peers after which a head counts as confirmed, though not every peer near the key was asked.
+pub const HEAD_ANSWERS_ENOUGH: u32 = 3;
 /// Queries under way for commands.
 pub const QUERIES_MAX: usize = 256;
-/// Dials to providers under way for one site.
+/// Dials to providers under way at once, and providers waiting for one.
 pub const PROVIDER_DIALS_MAX: usize = 8;
+pub const PROVIDER_DIALS_WAITING_MAX: usize = 128;
+/// A provider that does not answer for this long gives its place to the next; a connection that comes later is used too.
+pub const PROVIDER_DIAL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Commands waiting for the network task.
 pub const COMMAND_QUEUE: usize = 256;
@@ -62,10 +70,16 @@ pub const OPEN_SITES_MAX: usize = 32;
 /// Inbound exchange streams of one peer, and of all.
 pub const EXCHANGE_STREAMS_PER_PEER_MAX: usize = 4;
 pub const EXCHANGE_STREAMS_MAX: usize = 256;
-/// An exchange stream that says nothing for this long while asked is given up.
+/// Opening an exchange stream takes this long at most.
 pub const EXCHANGE_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// An answerer closes a stream that stayed silent this long.
+/// An exchange stream on which nothing comes for this long while questions are open is given up; the next opens anew.
+pub const EXCHANGE_SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
+/// An answerer closes a stream that does not begin within this, or that stayed silent for this long.
+pub const EXCHANGE_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const EXCHANGE_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Violations of one peer within [`VIOLATIONS_WINDOW`] after which it is banned.
+pub const VIOLATIONS_MAX: u32 = 8;
+pub const VIOLATIONS_WINDOW: Duration = Duration::from_secs(60);
 /// Peers remembered as banned.
 pub const BANNED_PEERS_MAX: usize = 1_000;
 
@@ -77,8 +91,18 @@ pub const BOOTSTRAP_ADDRESSES_MAX: usize = 64;
 
 /// Heads remembered of sites whose chunks were evicted, so that none of them can be rolled back.
 pub const EVICTED_HEADS_MAX: usize = 10_000;
-/// A read waits this long for its chunks before it says that nobody serves them.
-pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A wanted chunk that nobody can be asked for is given up after this.
+pub const STARVED_AFTER: Duration = Duration::from_secs(6);
+/// Wanted chunks are given up when no byte of any of them came for this long, whatever peers promise.
+pub const NO_PROGRESS_AFTER: Duration = Duration::from_secs(15);
+/// Chunks received and not stored yet; beyond it no more are asked for.
+pub const PUTS_WAITING_MAX: usize = 64;
+/// A site's last use is written down this often at most.
+pub const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
+/// The quota is looked at after every so many bytes received.
+pub const QUOTA_CHECK_BYTES: u64 = 16 * 1024 * 1024;
+/// Announcements of heads under way at once.
+pub const ANNOUNCEMENTS_AT_ONCE: usize = 8;
 /// Characters of a peer's agent string that are shown.
 pub const AGENT_MAX_CHARS: usize = 64;
 /// Agent strings and round-trip times are kept per connected peer only.

@@ -4,7 +4,7 @@ use crate::{
     api::{ApiError, Command, Contribution, Event, IDS_MAX, PeerInfo, Phase, Reply, Stage, Status},
     config::{NodeConfig, Role},
     exchange::{self, Exchange},
-    fetch::Means,
+    fetch::{Means, Problems, Signal},
     limits,
     network::{self, JoinState, Network, NetworkEvent, StartError},
     platform::{self, lock},
@@ -21,15 +21,12 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 /// Commands carried out at once.
 const COMMANDS_MAX: usize = 1_024;
 /// Progress events of one complete fetch come at most this often.
 const PROGRESS_EVERY_MS: u64 = 100;
-/// Waiting before everything held is announced after a (re)join, so that several joins cost one announcement.
-const ANNOUNCE_DELAY: Duration = Duration::from_millis(300);
 
 /// A node. [`Node::start`] gives the handle that everything is done through.
 pub struct Node;
@@ -50,6 +47,7 @@ struct Inner {
     state: Mutex<State>,
     contributing: Arc<AtomicBool>,
     traffic: Arc<Traffic>,
+    status_changed: Signal,
     running: AtomicUsize,
     stopped: AtomicBool,
 }
@@ -104,7 +102,9 @@ impl Node {
         let contributing = Arc::new(AtomicBool::new(config.contribute));
         let joined = Arc::new(AtomicBool::new(false));
         let connected = Arc::new(Mutex::new(HashSet::new()));
-        let (problem, problems) = mpsc::channel(limits::EVENT_QUEUE);
+        let (problems, problems_told) = Problems::new();
+        let (received_much, much_received) = Signal::new();
+        let (status_changed, status_changes) = Signal::new();
         let exchange = Exchange::new(streams, config.role, traffic.clone());
         let means = Means {
             local,
@@ -112,15 +112,20 @@ impl Node {
             exchange,
             store: store.clone(),
             connected: connected.clone(),
-            problem,
+            problems,
+            received_much,
         };
         let sites = {
             let listeners = listeners.clone();
             let tell = Arc::new(move |event: Event| tell(&listeners, &event));
-            Sites::new(means, tell, contributing.clone(), joined.clone(), config.store_quota_bytes)
+            Sites::new(means, tell, contributing.clone(), joined.clone(), config.store_quota_bytes, much_received)
         };
-        let answering =
-            exchange::Answering { store: store.clone(), contributing: contributing.clone(), traffic: traffic.clone() };
+        let answering = exchange::Answering {
+            store: store.clone(),
+            network: network.clone(),
+            contributing: contributing.clone(),
+            traffic: traffic.clone(),
+        };
         platform::spawn(exchange::serve(inbound, answering));
 
         let inner = Arc::new(Inner {
@@ -133,18 +138,21 @@ impl Node {
             state: Mutex::new(State { phase: Phase::Joining, joined_ms: None }),
             contributing,
             traffic,
+            status_changed,
             running: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
         platform::spawn(follow_network(Arc::downgrade(&inner), events, joined, connected, started_ms, config.role));
-        platform::spawn(follow_problems(Arc::downgrade(&inner), problems));
+        platform::spawn(follow_problems(Arc::downgrade(&inner), problems_told));
+        platform::spawn(follow_status(Arc::downgrade(&inner), status_changes));
         Ok(NodeHandle { inner })
     }
 }
 
 type Weak = std::sync::Weak<Inner>;
 
-/// Turns what the network task tells into the node's state.
+/// Turns what the network task tells into the node's state. Waits for nothing but the next event: the network task waits
+/// for this one.
 async fn follow_network(
     node: Weak,
     mut events: mpsc::Receiver<NetworkEvent>,
@@ -158,18 +166,18 @@ async fn follow_network(
         match event {
             NetworkEvent::Connected(peer) => {
                 lock(&connected).insert(peer);
-                inner.sites.peer_connected(peer);
+                inner.sites.peers_changed();
             }
             NetworkEvent::Disconnected(peer) => {
                 lock(&connected).remove(&peer);
-                inner.sites.peer_disconnected(peer);
+                inner.sites.peers_changed();
             }
             NetworkEvent::Join(JoinState::Joined) => {
                 joined.store(true, Ordering::Relaxed);
                 inner.set_phase(Phase::Joined, Some(platform::monotonic_ms().saturating_sub(started_ms)));
                 inner.sites.joined();
-                if role != Role::Bootstrap {
-                    platform::spawn(announce_soon(node.clone()));
+                if role != Role::Bootstrap && inner.contributing.load(Ordering::Relaxed) {
+                    inner.sites.announce_all_soon();
                 }
             }
             NetworkEvent::Join(JoinState::Joining) => {
@@ -181,22 +189,22 @@ async fn follow_network(
                 inner.set_phase(Phase::Offline { retry_in_ms: retry_in.as_millis() as u64, reason }, None);
             }
         }
-        NodeHandle { inner }.tell_status().await;
+        inner.status_changed.wake();
     }
     if let Some(inner) = node.upgrade() {
         inner.stopped.store(true, Ordering::Relaxed);
         inner.set_phase(Phase::Stopped, None);
-        NodeHandle { inner }.tell_status().await;
+        inner.status_changed.wake();
     }
 }
 
-async fn announce_soon(node: Weak) {
-    platform::sleep(ANNOUNCE_DELAY).await;
-    let Some(inner) = node.upgrade() else { return };
-    if inner.contributing.load(Ordering::Relaxed)
-        && let Err(error) = inner.sites.announce_all().await
-    {
-        tracing::warn!(%error, "stored sites could not be announced");
+async fn follow_status(node: Weak, mut changes: mpsc::Receiver<()>) {
+    while changes.next().await.is_some() {
+        let Some(inner) = node.upgrade() else { return };
+        let node = NodeHandle { inner };
+        if let Ok(status) = node.status().await {
+            tell(&node.inner.listeners, &Event::Status(status));
+        }
     }
 }
 
@@ -272,8 +280,8 @@ impl NodeHandle {
             Command::Forget { address } => sites.forget(address).await.map(|()| Reply::Done),
             Command::SetContribution { contribution } => {
                 self.inner.contributing.store(contribution == Contribution::On, Ordering::Relaxed);
-                sites.announce_all().await?;
-                self.tell_status().await;
+                sites.announce_all_soon();
+                self.inner.status_changed.wake();
                 Ok(Reply::Done)
             }
             Command::CurrentHead { address } => Ok(Reply::Head(sites.current_head(address).await?)),
@@ -328,9 +336,6 @@ impl NodeHandle {
 
     async fn fetch_all(&self, address: meganet_core::address::Address, allow_large: bool) -> Result<(), ApiError> {
         let site = self.inner.sites.open(address, false).await?;
-        if allow_large {
-            site.allow_large();
-        }
         let since = platform::monotonic_ms();
         let last = AtomicU64::new(0);
         let progress = |done, total, bytes| {
@@ -343,7 +348,7 @@ impl NodeHandle {
             let progress = crate::api::Progress { address, stage, elapsed_ms: now.saturating_sub(since) };
             tell(&self.inner.listeners, &Event::Progress(progress));
         };
-        site.fetch_all(self.inner.store.as_ref(), progress).await
+        self.inner.sites.fetch_all(&site, allow_large, progress).await
     }
 
     /// Events from now on. With [`limits::LISTENERS_MAX`] listeners the oldest is let go.
@@ -377,12 +382,6 @@ impl NodeHandle {
     /// This node's addresses, each with `/p2p/PEER`.
     pub async fn listen_addresses(&self) -> Vec<Multiaddr> {
         self.inner.network.clone().snapshot().await.map(|snapshot| snapshot.addresses).unwrap_or_default()
-    }
-
-    async fn tell_status(&self) {
-        if let Ok(status) = self.status().await {
-            tell(&self.inner.listeners, &Event::Status(status));
-        }
     }
 
     async fn status(&self) -> Result<Status, ApiError> {

@@ -117,8 +117,7 @@ pub fn verified_head(record: &Record) -> Option<Head> {
 }
 
 impl RecordStore for Records {
-    type RecordsIter<'a> =
-        std::iter::Map<std::collections::hash_map::Values<'a, RecordKey, Held>, fn(&'a Held) -> Cow<'a, Record>>;
+    type RecordsIter<'a> = std::vec::IntoIter<Cow<'a, Record>>;
     type ProvidedIter<'a> = std::vec::IntoIter<Cow<'a, ProviderRecord>>;
 
     fn get(&self, key: &RecordKey) -> Option<Cow<'_, Record>> {
@@ -156,10 +155,8 @@ impl RecordStore for Records {
     }
 
     fn records(&self) -> Self::RecordsIter<'_> {
-        fn record(held: &Held) -> Cow<'_, Record> {
-            Cow::Borrowed(&held.record)
-        }
-        self.heads.values().map(record as fn(&Held) -> Cow<'_, Record>)
+        let records: Vec<_> = self.heads.values().map(|held| Cow::Borrowed(&held.record)).collect();
+        records.into_iter()
     }
 
     fn add_provider(&mut self, mut record: ProviderRecord) -> Result<()> {

@@ -8,7 +8,7 @@ use super::Violation;
 use crate::hash::ChunkId;
 use crate::keys::BlindedKey;
 use crate::limits::{
-    ANSWER_STALL_MS, ANSWERS_LOADED_MAX, CHUNK_MAX_BYTES, CREDIT_MAX_BYTES, HAVE_MAX_CHUNKS, HEAD_MAX_BYTES,
+    ANSWER_FLOOR_BYTES, ANSWER_STALL_MS, ANSWERS_LOADED_MAX, CHUNK_MAX_BYTES, CREDIT_MAX_BYTES, HAVE_MAX_CHUNKS, HEAD_MAX_BYTES,
     PART_OVERHEAD_BYTES, REFUSALS_WAITING_MAX, REQUESTS_OPEN_MAX,
 };
 use crate::wire::{Code, Request, Response};
@@ -65,7 +65,8 @@ pub struct Answerer {
     ready: VecDeque<Response>,
     refusals_waiting: usize,
     credit: u64,
-    stalled_since_ms: Option<u64>,
+    /// While answers wait: since when the pace is measured (ms), and the bytes sent since.
+    pace: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +97,7 @@ impl Answerer {
             ready: VecDeque::new(),
             refusals_waiting: 0,
             credit: 0,
-            stalled_since_ms: None,
+            pace: None,
         }
     }
 
@@ -108,7 +109,6 @@ impl Answerer {
         let ask = match request {
             Request::Credit { bytes } => {
                 self.credit = self.credit.saturating_add(bytes).min(CREDIT_MAX_BYTES);
-                self.stalled_since_ms = None;
                 return Ok(());
             }
             Request::Cancel { id } => {
@@ -248,14 +248,12 @@ impl Answerer {
                 Some(State::Ready) => _ = self.open.remove(&response.id()),
                 _ => self.refusals_waiting = self.refusals_waiting.saturating_sub(1),
             }
+            // Small answers keep a stream alive only while no chunk waits behind them.
+            self.paced(if self.loaded.is_empty() { ANSWER_FLOOR_BYTES } else { 0 }, now_ms);
             return Some(response);
         }
-        if self.loaded.is_empty() {
-            self.stalled_since_ms = None;
-            return None;
-        }
-        if self.credit == 0 {
-            self.stalled_since_ms.get_or_insert(now_ms);
+        self.paced(0, now_ms);
+        if self.loaded.is_empty() || self.credit == 0 {
             return None;
         }
         let mut loaded = self.loaded.pop_front()?;
@@ -273,19 +271,36 @@ impl Answerer {
         } else {
             self.loaded.push_back(loaded);
         }
+        self.paced(len as u64, now_ms);
         Some(Response::Part { id, total, offset, data })
     }
 
-    /// When [`Answerer::is_stalled`] becomes true if no credit comes.
-    #[must_use]
-    pub fn next_timeout(&self) -> Option<u64> {
-        self.stalled_since_ms.map(|since| since.saturating_add(ANSWER_STALL_MS))
+    /// Counts sent bytes; without anything left to send there is no pace to keep.
+    fn paced(&mut self, bytes: u64, now_ms: u64) {
+        self.pace = if self.loaded.is_empty() && self.ready.is_empty() {
+            None
+        } else {
+            let (since_ms, sent) = self.pace.unwrap_or((now_ms, 0));
+            Some((since_ms, sent.saturating_add(bytes)))
+        };
     }
 
-    /// Whether a loaded chunk has waited so long for credit that the stream should be reset to free its memory.
+    /// When to call [`Answerer::is_stalled`] next.
     #[must_use]
-    pub fn is_stalled(&self, now_ms: u64) -> bool {
-        self.next_timeout().is_some_and(|timeout| timeout <= now_ms)
+    pub fn next_timeout(&self) -> Option<u64> {
+        self.pace.map(|(since_ms, _)| since_ms.saturating_add(ANSWER_STALL_MS))
+    }
+
+    /// Whether answers have waited so long, for credit or for the peer to read, that the stream should be reset to free
+    /// their memory. Call it whenever answers were added, and at [`Answerer::next_timeout`].
+    pub fn is_stalled(&mut self, now_ms: u64) -> bool {
+        self.paced(0, now_ms);
+        let Some((since_ms, sent)) = self.pace else { return false };
+        if now_ms.saturating_sub(since_ms) < ANSWER_STALL_MS {
+            return false;
+        }
+        self.pace = Some((now_ms, 0));
+        sent < ANSWER_FLOOR_BYTES
     }
 
     /// Questions that have not ended.

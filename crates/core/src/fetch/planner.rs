@@ -144,11 +144,11 @@ impl<P: PeerName> Planner<P> {
     }
 
     /// Wants a chunk; a lower priority is asked for first. `size_hint` is about how many bytes it has sealed. Wanting it
-    /// again changes its priority. `false` if too many chunks are wanted.
+    /// again can only bring it forward. `false` if too many chunks are wanted.
     pub fn want(&mut self, chunk: ChunkId, priority: u32, size_hint: u32, _now_ms: u64) -> bool {
         if let Some(wanted) = self.wanted.get_mut(&chunk) {
             let old = wanted.place;
-            let new = (priority, old.1, chunk);
+            let new = (priority.min(old.0), old.1, chunk);
             wanted.place = new;
             for set in [&mut self.waiting, &mut self.flying, &mut self.unavailable] {
                 if set.remove(&old) {

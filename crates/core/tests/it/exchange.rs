@@ -186,33 +186,73 @@ fn an_answerer_holds_few_chunks_in_memory() {
     assert_eq!(sent, 1_000);
 }
 
+/// Loads one chunk of `size` bytes as the answer to question `id`.
+fn load(answerer: &mut Answerer, id: u32, size: usize) {
+    answerer.handle(Request::Chunk { id, chunk: chunk_id(1) }).expect("asked");
+    answerer.next_ask().expect("to be looked up");
+    answerer.answer_chunk(id, Bytes::from(vec![0; size]));
+}
+
 #[test]
 fn credit_is_bounded_and_its_lack_is_noticed() {
     let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
-    let load = |answerer: &mut Answerer, id| {
-        answerer.handle(Request::Chunk { id, chunk: chunk_id(1) }).expect("asked");
-        answerer.next_ask().expect("to be looked up");
-        answerer.answer_chunk(id, Bytes::from(vec![0; 10]));
-    };
     assert_eq!(answerer.next_frame(0), None);
     assert_eq!(answerer.next_timeout(), None, "nothing waits");
-    load(&mut answerer, 1);
+    load(&mut answerer, 1, 10);
     assert_eq!(answerer.next_frame(1_000), None);
     assert_eq!(answerer.next_timeout(), Some(1_000 + ANSWER_STALL_MS));
     assert!(!answerer.is_stalled(999 + ANSWER_STALL_MS) && answerer.is_stalled(1_000 + ANSWER_STALL_MS));
     answerer.handle(Request::Credit { bytes: u64::MAX }).expect("credit");
     answerer.handle(Request::Credit { bytes: u64::MAX }).expect("credit");
-    assert!(!answerer.is_stalled(u64::MAX));
-    assert!(answerer.next_frame(2_000).is_some());
+    assert!(answerer.next_frame(2_000 + ANSWER_STALL_MS).is_some());
+    assert!(!answerer.is_stalled(u64::MAX), "nothing waits any more");
     // 16 MiB and no more is remembered, ten bytes are used.
-    let chunk = CHUNK_MAX_BYTES as u64;
-    for id in 2..2 + (CREDIT_MAX_BYTES / chunk) as u32 {
-        answerer.handle(Request::Chunk { id, chunk: chunk_id(1) }).expect("asked");
-        answerer.next_ask().expect("to be looked up");
-        answerer.answer_chunk(id, Bytes::from(vec![0; CHUNK_MAX_BYTES]));
-        while answerer.next_frame(3_000).is_some() {}
+    let now_ms = 100_000;
+    for id in 2..2 + (CREDIT_MAX_BYTES / CHUNK_MAX_BYTES as u64) as u32 {
+        load(&mut answerer, id, CHUNK_MAX_BYTES);
+        while answerer.next_frame(now_ms).is_some() {}
     }
-    assert_eq!(answerer.next_timeout(), Some(3_000 + ANSWER_STALL_MS), "the last chunk lacks ten bytes");
+    assert_eq!(answerer.next_timeout(), Some(now_ms + ANSWER_STALL_MS), "the last chunk lacks ten bytes");
+}
+
+#[test]
+fn case_26_a_byte_of_credit_now_and_then_does_not_hold_an_answer_for_ever() {
+    let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
+    load(&mut answerer, 1, CHUNK_MAX_BYTES);
+    let mut stalled_ms = None;
+    for now_ms in (0..100_000).step_by(1_000) {
+        answerer.handle(Request::Credit { bytes: 1 }).expect("credit");
+        // A question that is answered at once does not help either.
+        answerer.handle(Request::Have { id: 2, blinded: site().address().blinded(), chunks: vec![chunk_id(1)] }).expect("asked");
+        answerer.next_ask().expect("to be looked up");
+        answerer.answer_held(2, vec![0]);
+        while answerer.next_frame(now_ms).is_some() {}
+        if answerer.is_stalled(now_ms) {
+            stalled_ms = Some(now_ms);
+            break;
+        }
+    }
+    assert_eq!(stalled_ms, Some(ANSWER_STALL_MS));
+}
+
+#[test]
+fn a_peer_that_grants_credit_and_does_not_read_is_noticed_and_a_slow_one_is_not() {
+    let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
+    answerer.handle(Request::Credit { bytes: CREDIT_MAX_BYTES }).expect("credit");
+    load(&mut answerer, 1, CHUNK_MAX_BYTES);
+    // Nothing can be written, so no frame is taken.
+    assert!(!answerer.is_stalled(5_000));
+    assert_eq!(answerer.next_timeout(), Some(5_000 + ANSWER_STALL_MS));
+    assert!(answerer.is_stalled(5_000 + ANSWER_STALL_MS));
+
+    let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
+    answerer.handle(Request::Credit { bytes: CREDIT_MAX_BYTES }).expect("credit");
+    load(&mut answerer, 1, CHUNK_MAX_BYTES);
+    let mut now_ms = 0;
+    while answerer.next_frame(now_ms).is_some() {
+        now_ms += 4_000;
+        assert!(!answerer.is_stalled(now_ms), "4 KiB/s is slow, and enough");
+    }
 }
 
 #[test]

@@ -68,12 +68,14 @@ fn unknown_peers_are_each_tried_early_with_little() {
 }
 
 #[test]
-fn a_lower_priority_number_goes_first_and_can_be_changed() {
+fn a_lower_priority_number_goes_first_and_can_be_brought_forward() {
     let mut planner = planner(0, 0);
     for (number, priority) in [(1, 9), (2, 5), (3, 7), (4, 5)] {
         planner.want(chunk_id(number), priority, SIZE, 0);
     }
     planner.want(chunk_id(1), 6, SIZE, 0);
+    // A complete fetch that wants it too does not make the one who watches wait.
+    planner.want(chunk_id(2), 99, SIZE, 0);
     planner.add_peer(1);
     planner.add_peer(2);
     let order: Vec<ChunkId> = requests(&drain(&mut planner, 0)).into_iter().map(|(_, chunk)| chunk).collect();

@@ -1,15 +1,24 @@
 //! The answering side: one task per inbound stream, bounded per peer and in all.
 
-use super::{READ_BUFFER_BYTES, writable, write_frames};
+use super::{
+    READ_BUFFER_BYTES,
+    admission::{Activity, Streams, Violations},
+    writable, write_frames,
+};
 use crate::{
     limits,
+    network::Network,
     node::Traffic,
-    platform::{self, BoxFuture, lock},
+    platform::{self, BoxFuture},
     store::Store,
 };
 use bytes::Bytes;
 use futures::{
-    AsyncRead, AsyncReadExt, FutureExt, StreamExt, channel::mpsc, future::select, pin_mut, stream::FuturesUnordered,
+    AsyncRead, AsyncReadExt, FutureExt, StreamExt,
+    channel::mpsc,
+    future::{Abortable, Either, select},
+    pin_mut,
+    stream::FuturesUnordered,
 };
 use libp2p::{PeerId, Stream};
 use meganet_core::{
@@ -18,69 +27,51 @@ use meganet_core::{
     wire::{Code, FrameDecoder, Request, Response, held_bitmap},
 };
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+/// The loop looks at its timers at least this often.
+const MINUTE_MS: u64 = 60_000;
+
 /// What answering needs from the node.
 #[derive(Clone)]
 pub(crate) struct Answering {
     pub store: Arc<dyn Store>,
+    pub network: Network,
     /// Nothing is served while the user does not contribute.
     pub contributing: Arc<AtomicBool>,
     pub traffic: Arc<Traffic>,
 }
 
-/// Counts streams by peer for as long as they live.
-#[derive(Clone, Default)]
-struct Streams(Arc<Mutex<HashMap<PeerId, usize>>>);
-
-struct Counted {
-    streams: Streams,
-    peer: PeerId,
-}
-
-impl Streams {
-    fn admit(&self, peer: PeerId) -> Option<Counted> {
-        let mut counts = lock(&self.0);
-        let all: usize = counts.values().sum();
-        let of_peer = counts.entry(peer).or_default();
-        if all >= limits::EXCHANGE_STREAMS_MAX || *of_peer >= limits::EXCHANGE_STREAMS_PER_PEER_MAX {
-            return None;
-        }
-        *of_peer += 1;
-        Some(Counted { streams: self.clone(), peer })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = lock(&self.streams.0);
-        if let Some(count) = counts.get_mut(&self.peer) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                counts.remove(&self.peer);
-            }
-        }
-    }
-}
-
 /// Answers inbound streams until the node ends.
 pub(crate) async fn serve(mut inbound: libp2p_stream::IncomingStreams, answering: Answering) {
     let streams = Streams::default();
+    let violations = Violations::default();
     while let Some((peer, stream)) = inbound.next().await {
         // A stream over the bound is dropped, which resets it.
-        let Some(counted) = streams.admit(peer) else { continue };
-        let answering = answering.clone();
+        let Some((place, registration)) = streams.admit(peer, platform::monotonic_ms()) else { continue };
+        let (answering, violations) = (answering.clone(), violations.clone());
         platform::spawn(async move {
-            answering.answer(peer, stream).await;
-            drop(counted);
+            let answered = Abortable::new(answering.answer(peer, stream, &place.activity), registration).await;
+            drop(place);
+            if answered == Ok(Ended::Violation) && violations.count(peer, platform::monotonic_ms()) {
+                let _ = answering.network.clone().ban(peer).await;
+            }
         });
     }
+}
+
+/// Why a stream is not answered any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It was closed, or nothing more is to be expected of it.
+    Quietly,
+    /// The peer broke the protocol.
+    Violation,
 }
 
 type Lookup = BoxFuture<'static, Found>;
@@ -92,16 +83,25 @@ enum Found {
 }
 
 impl Answering {
-    async fn answer(&self, peer: PeerId, stream: Stream) {
+    async fn answer(&self, peer: PeerId, stream: Stream, activity: &Activity) -> Ended {
         let (reader, writer) = stream.split();
         let (frames, outgoing) = mpsc::channel(0);
-        let reading = self.run(peer, reader, frames);
+        let reading = self.run(peer, reader, frames, activity);
         let writing = write_frames(writer, outgoing);
         pin_mut!(reading, writing);
-        select(reading, writing).await;
+        match select(reading, writing).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right(_) => Ended::Quietly,
+        }
     }
 
-    async fn run(&self, peer: PeerId, mut reader: impl AsyncRead + Unpin, mut frames: mpsc::Sender<Bytes>) {
+    async fn run(
+        &self,
+        peer: PeerId,
+        mut reader: impl AsyncRead + Unpin,
+        mut frames: mpsc::Sender<Bytes>,
+        activity: &Activity,
+    ) -> Ended {
         enum Next {
             Read(std::io::Result<usize>),
             Found(Found),
@@ -113,7 +113,7 @@ impl Answering {
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         let mut lookups: FuturesUnordered<Lookup> = FuturesUnordered::new();
         let mut is_writable = false;
-        let mut heard_ms = platform::monotonic_ms();
+        let mut silence = limits::EXCHANGE_FIRST_BYTE_TIMEOUT;
         loop {
             while let Some(ask) = answerer.next_ask() {
                 lookups.push(self.look_up(ask));
@@ -124,20 +124,22 @@ impl Answering {
                     self.traffic.sent_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
                 }
                 if frames.start_send(response.encode_frame()).is_err() {
-                    return;
+                    return Ended::Quietly;
                 }
                 is_writable =
                     frames.poll_ready(&mut std::task::Context::from_waker(futures::task::noop_waker_ref())).is_ready();
             }
             if answerer.is_stalled(now) {
-                tracing::debug!(%peer, "asked, then gave no credit");
-                return;
+                tracing::debug!(%peer, "asked, then neither gave credit nor read");
+                return Ended::Quietly;
             }
-            let idle_at = heard_ms + limits::EXCHANGE_IDLE_TIMEOUT.as_millis() as u64;
+            activity.is_asked.store(answerer.open_questions() > 0, Ordering::Relaxed);
+            let idle_at = activity.heard_ms.load(Ordering::Relaxed) + silence.as_millis() as u64;
             if now >= idle_at && answerer.open_questions() == 0 {
-                return;
+                return Ended::Quietly;
             }
-            let wake_at = answerer.next_timeout().map_or(idle_at, |at| at.min(idle_at)).max(now + 1);
+            let quiet_at = if answerer.open_questions() == 0 { idle_at } else { u64::MAX };
+            let wake_at = answerer.next_timeout().unwrap_or(u64::MAX).min(quiet_at).min(now + MINUTE_MS).max(now + 1);
             let next = {
                 let mut read = reader.read(&mut buffer).fuse();
                 let write =
@@ -153,9 +155,10 @@ impl Answering {
                 }
             };
             match next {
-                Next::Read(Ok(0) | Err(_)) | Next::Writable(false) => return,
+                Next::Read(Ok(0) | Err(_)) | Next::Writable(false) => return Ended::Quietly,
                 Next::Read(Ok(count)) => {
-                    heard_ms = platform::monotonic_ms();
+                    activity.heard_ms.store(platform::monotonic_ms(), Ordering::Relaxed);
+                    silence = limits::EXCHANGE_IDLE_TIMEOUT;
                     decoder.push(buffer.get(..count).unwrap_or_default());
                     for frame in decoder.by_ref() {
                         let taken = frame
@@ -164,7 +167,7 @@ impl Answering {
                             .and_then(|request| answerer.handle(request).map_err(|error| error.to_string()));
                         if let Err(error) = taken {
                             tracing::debug!(%peer, error, "exchange violation");
-                            return;
+                            return Ended::Violation;
                         }
                     }
                 }

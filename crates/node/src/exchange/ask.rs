@@ -24,6 +24,7 @@ use meganet_core::{
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
 };
 
 /// Questions and withdrawals waiting for one session.
@@ -169,11 +170,25 @@ impl Session {
             Ask(Option<Ask>),
             Read(std::io::Result<usize>),
             Writable(bool),
+            Timer,
         }
         let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         let mut next_frame: Option<Bytes> = None;
+        // Since when the peer owes an answer and has said nothing (monotonic ms).
+        let mut silent_since_ms = None;
         loop {
+            let now = platform::monotonic_ms();
+            let silence = limits::EXCHANGE_SILENCE_TIMEOUT.as_millis() as u64;
+            if self.asker.open_questions() == 0 {
+                silent_since_ms = None;
+            }
+            let patience =
+                (self.asker.open_questions() > 0).then(|| *silent_since_ms.get_or_insert(now) + silence);
+            if patience.is_some_and(|at| at <= now) {
+                tracing::debug!(peer = %self.peer, "an exchange stream went silent");
+                return Failure::Disconnected;
+            }
             if next_frame.is_none() {
                 next_frame = self.asker.poll_send().map(|request| request.encode_frame());
             }
@@ -182,11 +197,19 @@ impl Session {
                 let mut read = reader.read(&mut buffer).fuse();
                 let write =
                     async { if has_frame { writable(&mut frames).await } else { std::future::pending().await } }.fuse();
-                pin_mut!(write);
+                let timer = async {
+                    match patience {
+                        Some(at) => platform::sleep(Duration::from_millis(at - now)).await,
+                        None => std::future::pending().await,
+                    }
+                }
+                .fuse();
+                pin_mut!(write, timer);
                 futures::select! {
                     ask = inbox.next() => Next::Ask(ask),
                     count = read => Next::Read(count),
                     ready = write => Next::Writable(ready),
+                    () = timer => Next::Timer,
                 }
             };
             match next {
@@ -199,7 +222,9 @@ impl Session {
                     }
                 }
                 Next::Ask(None) | Next::Writable(false) | Next::Read(Ok(0) | Err(_)) => return Failure::Disconnected,
+                Next::Timer => {}
                 Next::Read(Ok(count)) => {
+                    silent_since_ms = None;
                     decoder.push(buffer.get(..count).unwrap_or_default());
                     for frame in decoder.by_ref() {
                         let event = frame

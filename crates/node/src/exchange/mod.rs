@@ -4,6 +4,7 @@
 //! peer that is asked, one for each inbound stream that is answered. In each of them writing has a loop of its own beside
 //! the one that reads and decides, so that neither side waits for the other to be read.
 
+mod admission;
 mod answer;
 mod ask;
 

@@ -19,9 +19,11 @@ enum Waiting {
     Head {
         key: Vec<u8>,
         found: HeadsFound,
-        /// Monotonic ms at which the answer is given even if the query goes on.
-        answer_at_ms: Option<u64>,
-        reply: Option<oneshot::Sender<HeadsFound>>,
+        /// Monotonic ms at which what is known so far is told; `None` before the first valid answer, and once told.
+        tell_at_ms: Option<u64>,
+        told: bool,
+        /// At most two answers: one soon after the first valid head, one when the query has ended.
+        answers: mpsc::Sender<HeadsFound>,
     },
     Providers {
         found: mpsc::Sender<PeerId>,
@@ -34,10 +36,10 @@ enum Waiting {
 }
 
 /// What the network task has to do about a query's progress.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Todo {
-    /// Providers to connect to while the query still knows their addresses.
-    pub dial: Vec<PeerId>,
+    /// Providers to connect to while the query still knows their addresses, and who wants to know when that was tried.
+    pub dial: Option<(Vec<PeerId>, mpsc::Sender<PeerId>)>,
     /// The query has told enough.
     pub finish: Option<QueryId>,
     /// A peer returned a record that does not verify.
@@ -49,8 +51,8 @@ impl Lookups {
         self.waiting.len() >= limits::QUERIES_MAX
     }
 
-    pub fn wait_for_head(&mut self, id: QueryId, key: Vec<u8>, reply: oneshot::Sender<HeadsFound>) {
-        let waiting = Waiting::Head { key, found: HeadsFound::default(), answer_at_ms: None, reply: Some(reply) };
+    pub fn wait_for_head(&mut self, id: QueryId, key: Vec<u8>, answers: mpsc::Sender<HeadsFound>) {
+        let waiting = Waiting::Head { key, found: HeadsFound::default(), tell_at_ms: None, told: false, answers };
         self.waiting.insert(id, waiting);
     }
 
@@ -73,16 +75,16 @@ impl Lookups {
     ) -> Todo {
         let mut todo = Todo::default();
         match (self.waiting.get_mut(&id), result) {
-            (Some(Waiting::Head { key, found, answer_at_ms, .. }), QueryResult::GetRecord(result)) => {
+            (Some(Waiting::Head { key, found, tell_at_ms, told, .. }), QueryResult::GetRecord(result)) => {
                 found.asked = stats.num_successes();
                 if let Ok(GetRecordOk::FoundRecord(answer)) = result {
                     let head =
                         records::verified_head(&answer.record).filter(|_| answer.record.key.as_ref() == key.as_slice());
                     match head {
                         Some(head) => {
-                            // A node's own store is no confirmation: only others' answers start the grace period.
-                            if answer.peer.is_some() {
-                                answer_at_ms.get_or_insert(now_ms + limits::HEAD_GRACE.as_millis() as u64);
+                            // A node's own store is no news: only others' answers start the grace period.
+                            if answer.peer.is_some() && !*told {
+                                tell_at_ms.get_or_insert(now_ms + limits::HEAD_GRACE.as_millis() as u64);
                             }
                             add_head(&mut found.heads, head, answer.peer);
                         }
@@ -94,12 +96,9 @@ impl Lookups {
                 Some(Waiting::Providers { found }),
                 QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })),
             ) => {
-                for peer in providers {
-                    // A full channel means the reader has more providers than it uses.
-                    if found.try_send(peer).is_ok() {
-                        todo.dial.push(peer);
-                    }
-                }
+                // A full channel means the reader has more providers than it uses.
+                let told: Vec<_> = providers.into_iter().filter(|peer| found.try_send(*peer).is_ok()).collect();
+                todo.dial = Some((told, found.clone()));
                 if found.is_closed() {
                     todo.finish = Some(id);
                 }
@@ -116,9 +115,10 @@ impl Lookups {
         }
         if step.last {
             match self.waiting.remove(&id) {
-                Some(Waiting::Head { mut found, reply: Some(reply), .. }) => {
+                Some(Waiting::Head { mut found, mut answers, .. }) => {
                     found.asked = found.asked.max(stats.num_successes());
-                    let _ = reply.send(found);
+                    found.complete = true;
+                    let _ = answers.try_send(found);
                 }
                 Some(Waiting::Put { stored_on, reply }) => {
                     let _ = reply.send(stored_on);
@@ -129,30 +129,26 @@ impl Lookups {
         todo
     }
 
-    /// Answers head lookups whose grace period is over; returns the queries that may end.
-    pub fn due(&mut self, now_ms: u64) -> Vec<QueryId> {
-        let mut over = Vec::new();
-        for (id, waiting) in &mut self.waiting {
-            if let Waiting::Head { found, answer_at_ms: Some(at), reply, .. } = waiting
-                && *at <= now_ms
-                && let Some(reply) = reply.take()
+    /// Tells what head lookups have found once their grace period is over; the queries go on.
+    pub fn tell_due(&mut self, now_ms: u64) {
+        for waiting in self.waiting.values_mut() {
+            if let Waiting::Head { found, tell_at_ms, told, answers, .. } = waiting
+                && tell_at_ms.is_some_and(|at| at <= now_ms)
             {
-                let _ = reply.send(std::mem::take(found));
-                over.push(*id);
+                (*tell_at_ms, *told) = (None, true);
+                found.complete = found.asked >= limits::HEAD_ANSWERS_ENOUGH;
+                let _ = answers.try_send(found.clone());
             }
         }
-        over
     }
 
     /// Monotonic ms of the next grace period's end.
     pub fn next_due_ms(&self) -> Option<u64> {
-        self.waiting
-            .values()
-            .filter_map(|waiting| match waiting {
-                Waiting::Head { answer_at_ms, reply: Some(_), .. } => *answer_at_ms,
-                _ => None,
-            })
-            .min()
+        let due = |waiting: &Waiting| match waiting {
+            Waiting::Head { tell_at_ms, .. } => *tell_at_ms,
+            _ => None,
+        };
+        self.waiting.values().filter_map(due).min()
     }
 }
 

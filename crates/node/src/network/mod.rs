@@ -43,11 +43,12 @@ pub(crate) enum Request {
         address: Multiaddr,
         reply: oneshot::Sender<Result<(), String>>,
     },
+    /// What is known soon after the first valid head, and again when every peer near the key was asked.
     FindHead {
         blinded: BlindedKey,
-        reply: oneshot::Sender<HeadsFound>,
+        answers: mpsc::Sender<HeadsFound>,
     },
-    /// Providers as they are found; connected ones and those being dialled.
+    /// Providers as they are found; each is dialled. The channel ends when the search and those dials have.
     FindProviders {
         blinded: BlindedKey,
         found: mpsc::Sender<PeerId>,
@@ -74,12 +75,14 @@ pub(crate) enum Request {
 }
 
 /// The result of looking a head up.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct HeadsFound {
     /// Valid heads filed under the key, from independent peers; `None` is this node's own record store.
     pub heads: Vec<(Head, Option<PeerId>)>,
     /// Peers that answered, with the head or without.
     pub asked: u32,
+    /// Every peer near the key was asked, or enough of them: one that replays an old head is not alone any more.
+    pub complete: bool,
 }
 
 /// The network's state at one moment.
@@ -125,8 +128,11 @@ impl Network {
         self.ask(|reply| Request::Dial { address, reply }).await
     }
 
-    pub async fn find_head(&mut self, blinded: BlindedKey) -> Result<HeadsFound, Gone> {
-        self.ask(|reply| Request::FindHead { blinded, reply }).await
+    /// Up to two answers: see [`Request::FindHead`]. None at all: too many lookups are under way.
+    pub async fn find_head(&mut self, blinded: BlindedKey) -> Result<mpsc::Receiver<HeadsFound>, Gone> {
+        let (answers, receiver) = mpsc::channel(1);
+        self.send(Request::FindHead { blinded, answers }).await?;
+        Ok(receiver)
     }
 
     pub async fn find_providers(&mut self, blinded: BlindedKey) -> Result<mpsc::Receiver<PeerId>, Gone> {

@@ -54,6 +54,40 @@ pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     })
 }
 
+/// How far an address reaches; a wider one is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    /// Multicast, unspecified, documentation: nobody is reached there.
+    Nobody,
+    Loopback,
+    /// Private, link-local, or shared by a provider's NAT.
+    Private,
+    Global,
+}
+
+/// The scope of a multiaddr's IP address; `None` for names and circuits.
+pub(crate) fn scope_of(address: &Multiaddr) -> Option<Scope> {
+    if is_relayed(address) {
+        return None;
+    }
+    Some(match ip_of(address)? {
+        IpAddr::V4(ip) => match ip.octets() {
+            _ if ip.is_loopback() => Scope::Loopback,
+            [0 | 224..=255, ..] => Scope::Nobody,
+            [100, 64..=127, ..] => Scope::Private,
+            _ if ip.is_private() || ip.is_link_local() => Scope::Private,
+            _ => Scope::Global,
+        },
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(_) => Scope::Nobody,
+            None if ip.is_loopback() => Scope::Loopback,
+            None if ip.is_multicast() || ip.is_unspecified() => Scope::Nobody,
+            None if ip.is_unique_local() || ip.is_unicast_link_local() => Scope::Private,
+            None => Scope::Global,
+        },
+    })
+}
+
 /// Splits `…/p2p/PEER` into the peer and the address without that last part.
 pub(crate) fn split_peer(mut address: Multiaddr) -> Option<(PeerId, Multiaddr)> {
     match address.pop()? {
@@ -124,6 +158,19 @@ impl Peers {
         self.connected.keys().filter(|peer| self.is_direct(peer)).count()
     }
 
+    /// Whether an address that a stranger named may be dialled: a public one, or one of a local network that this node is
+    /// in already. Otherwise anybody could make this node knock at the doors of its own network (threats 48).
+    pub fn may_dial(&self, address: &Multiaddr) -> bool {
+        match scope_of(address) {
+            Some(Scope::Global) => true,
+            Some(scope @ (Scope::Private | Scope::Loopback)) => {
+                let mut direct = self.connected.values().flat_map(|entry| &entry.connections);
+                direct.any(|(_, connected, _)| scope_of(connected) == Some(scope))
+            }
+            Some(Scope::Nobody) | None => false,
+        }
+    }
+
     pub fn remember(&mut self, peer: PeerId, address: Multiaddr) {
         if !self.book.contains_key(&peer) {
             if self.book.len() >= limits::ADDRESS_BOOK_PEERS_MAX
@@ -160,5 +207,27 @@ impl Peers {
                 })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Multiaddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn case_48_a_stranger_cannot_make_this_node_dial_into_its_own_network() {
+        let mut peers = Peers::default();
+        let (global, private, loopback) =
+            (address("/ip4/1.2.3.4/udp/1/quic-v1"), address("/ip4/192.168.1.1/tcp/22"), address("/ip6/::1/tcp/22"));
+        assert!(peers.may_dial(&global) && !peers.may_dial(&private) && !peers.may_dial(&loopback));
+        for nobody in ["/ip4/224.0.0.1/udp/1", "/ip4/0.0.0.0/udp/1", "/ip4/255.255.255.255/udp/1", "/ip6/ff02::1/udp/1"] {
+            assert!(!peers.may_dial(&address(nobody)), "{nobody}");
+        }
+        peers.connected(PeerId::random(), ConnectionId::new_unchecked(1), address("/ip4/192.168.1.7/tcp/1"));
+        assert!(peers.may_dial(&private) && !peers.may_dial(&loopback), "in a local network its peers are met");
     }
 }

@@ -1,10 +1,10 @@
 //! The loop that drives the swarm.
 
 use super::{
-    HeadsFound, LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError,
+    LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError,
     first_contact::{FirstContact, JoinState},
     lookups::Lookups,
-    peers::{self, Peers},
+    peers::{self, Peers, Scope},
 };
 use crate::{
     behaviour::{Behaviour, BehaviourEvent},
@@ -13,22 +13,22 @@ use crate::{
     platform,
 };
 use futures::{
-    FutureExt, StreamExt,
+    FutureExt, SinkExt, StreamExt,
     channel::{mpsc, oneshot},
     future::{Either, select},
 };
 use libp2p::{
     Multiaddr, PeerId, Swarm,
-    core::transport::ListenerId,
+    core::{Endpoint, transport::ListenerId},
     identify, kad,
     multiaddr::Protocol,
     swarm::{
-        ConnectionId, SwarmEvent,
+        ConnectionId, NetworkBehaviour, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     pin::pin,
     time::Duration,
 };
@@ -43,15 +43,18 @@ pub(super) struct Task {
     role: Role,
     inbox: mpsc::Receiver<Request>,
     events: mpsc::Sender<NetworkEvent>,
+    /// Events of this turn of the loop: the swarm goes on once they are handed over, so none is lost.
+    untold: Vec<NetworkEvent>,
     peers: Peers,
     lookups: Lookups,
     first: FirstContact,
     join: JoinState,
     /// Dials a command waits for, and dials to first contacts.
     dials: HashMap<ConnectionId, Dial>,
-    /// Relays a reservation was asked of.
-    reserved: HashSet<PeerId>,
-    provider_dials: usize,
+    /// Connected relays, and the listener for whose reservation one of them was asked.
+    relays: HashSet<PeerId>,
+    reservation: Option<(ListenerId, PeerId)>,
+    providers: ProviderDials,
     /// No external addresses were configured: the listen addresses are taken for reachable.
     listens_publicly: bool,
     first_checked_ms: u64,
@@ -61,6 +64,22 @@ enum Dial {
     Command(oneshot::Sender<Result<(), String>>),
     FirstContact,
     Provider,
+}
+
+/// Providers to connect to: a few at once, so that dead ones neither flood the network nor keep a living one waiting long.
+#[derive(Default)]
+struct ProviderDials {
+    waiting: VecDeque<ProviderDial>,
+    /// By dial, with the time (monotonic ms) at which the next provider need not wait for it any longer.
+    under_way: HashMap<ConnectionId, (u64, ProviderDial)>,
+}
+
+struct ProviderDial {
+    peer: PeerId,
+    /// Taken when the provider was found: only then the query knows them.
+    addresses: Vec<Multiaddr>,
+    /// Held until the dial was tried: its end tells the searcher that nobody is missing any more.
+    _searcher: mpsc::Sender<PeerId>,
 }
 
 /// Starts every configured listener.
@@ -90,13 +109,15 @@ impl Task {
             role: config.role,
             inbox,
             events,
+            untold: Vec::new(),
             peers: Peers::default(),
             lookups: Lookups::default(),
             first: FirstContact::new(),
             join: JoinState::Joining,
             dials: HashMap::new(),
-            reserved: HashSet::new(),
-            provider_dials: 0,
+            relays: HashSet::new(),
+            reservation: None,
+            providers: ProviderDials::default(),
             listens_publicly: config.external.is_empty(),
             first_checked_ms: 0,
         };
@@ -140,6 +161,12 @@ impl Task {
         loop {
             let now = platform::monotonic_ms();
             self.on_timers(now);
+            for event in std::mem::take(&mut self.untold) {
+                // The node takes events without waiting for anything of this task.
+                if self.events.send(event).await.is_err() {
+                    return;
+                }
+            }
             let wait =
                 self.lookups.next_due_ms().map_or(TICK, |at| TICK.min(Duration::from_millis(at.saturating_sub(now))));
             let next = {
@@ -163,11 +190,9 @@ impl Task {
     }
 
     fn on_timers(&mut self, now_ms: u64) {
-        for id in self.lookups.due(now_ms) {
-            if let Some(mut query) = self.swarm.behaviour_mut().kademlia.query_mut(&id) {
-                query.finish();
-            }
-        }
+        self.lookups.tell_due(now_ms);
+        self.providers.under_way.retain(|_, (patience_ms, _)| *patience_ms > now_ms);
+        self.dial_waiting_providers(now_ms);
         let check = now_ms.saturating_sub(self.first_checked_ms) >= FIRST_CONTACT_CHECK.as_millis() as u64;
         if self.first.is_due(now_ms) || (check && self.misses_first_contact()) {
             let known = self.first.known().to_vec();
@@ -184,8 +209,7 @@ impl Task {
     }
 
     fn tell(&mut self, event: NetworkEvent) {
-        // The node drains this channel without waiting for anything; a full one means it is gone.
-        let _ = self.events.try_send(event);
+        self.untold.push(event);
     }
 
     fn set_join(&mut self, state: Option<JoinState>) {
@@ -205,14 +229,13 @@ impl Task {
     fn on_request(&mut self, request: Request) {
         match request {
             Request::Dial { address, reply } => self.dial(address, reply),
-            Request::FindHead { blinded, reply } => {
-                if self.lookups.is_full() {
-                    let _ = reply.send(HeadsFound::default());
-                    return;
+            Request::FindHead { blinded, answers } => {
+                // Over the bound the channel ends without an answer.
+                if !self.lookups.is_full() {
+                    let key = blinded.head_record_key();
+                    let id = self.swarm.behaviour_mut().kademlia.get_record(kad::RecordKey::new(&key));
+                    self.lookups.wait_for_head(id, key.to_vec(), answers);
                 }
-                let key = blinded.head_record_key();
-                let id = self.swarm.behaviour_mut().kademlia.get_record(kad::RecordKey::new(&key));
-                self.lookups.wait_for_head(id, key.to_vec(), reply);
             }
             Request::FindProviders { blinded, found } => {
                 if !self.lookups.is_full() {
@@ -221,12 +244,14 @@ impl Task {
                     self.lookups.wait_for_providers(id, found);
                 }
             }
+            Request::PutHead { reply, .. } if self.lookups.is_full() => {
+                let _ = reply.send(0);
+            }
             Request::PutHead { head, reply } => {
                 let key = kad::RecordKey::new(&head.blinded_key().head_record_key());
                 let record = kad::Record::new(key, head.as_bytes().to_vec());
                 match self.swarm.behaviour_mut().kademlia.put_record(record, kad::Quorum::All) {
-                    Ok(id) if !self.lookups.is_full() => self.lookups.wait_for_put(id, reply),
-                    Ok(_) => {}
+                    Ok(id) => self.lookups.wait_for_put(id, reply),
                     Err(error) => {
                         tracing::debug!(%error, "the head was not put");
                         let _ = reply.send(0);
@@ -238,6 +263,8 @@ impl Task {
                 let kademlia = &mut self.swarm.behaviour_mut().kademlia;
                 if !on {
                     kademlia.stop_providing(&key);
+                    // Nor its head, which would be announced again and again without the user's consent.
+                    kademlia.remove_record(&kad::RecordKey::new(&blinded.head_record_key()));
                 } else if let Err(error) = kademlia.start_providing(key) {
                     tracing::warn!(%error, "the site cannot be announced");
                 }
@@ -330,20 +357,53 @@ impl Task {
         self.set_join(state);
     }
 
-    fn dial_provider(&mut self, peer: PeerId) {
-        if self.peers.is_direct(&peer)
-            || peer == *self.swarm.local_peer_id()
-            || self.provider_dials >= limits::PROVIDER_DIALS_MAX
-        {
-            return;
+    /// Queues the dials to providers that a search has just found.
+    fn dial_providers(&mut self, found: Vec<PeerId>, searcher: &mpsc::Sender<PeerId>) {
+        for peer in found {
+            let waiting = &self.providers.waiting;
+            if self.peers.is_direct(&peer)
+                || peer == *self.swarm.local_peer_id()
+                || waiting.len() >= limits::PROVIDER_DIALS_WAITING_MAX
+            {
+                continue;
+            }
+            let mut addresses = self.peers.addresses(&peer);
+            addresses.extend(self.addresses_of_queries(peer));
+            // Circuits are for signalling, not for content.
+            addresses.retain(|address| meganet_transport::can_dial(address) && self.peers.may_dial(address));
+            addresses.sort();
+            addresses.dedup();
+            addresses.truncate(limits::ADDRESSES_PER_PEER_MAX);
+            if !addresses.is_empty() {
+                self.providers.waiting.push_back(ProviderDial { peer, addresses, _searcher: searcher.clone() });
+            }
         }
-        // The behaviours add what the running query knows. Circuits are for signalling, not for content.
-        let known = self.peers.addresses(&peer).into_iter().filter(|address| !peers::is_relayed(address)).collect();
-        let options = DialOpts::peer_id(peer).addresses(known).extend_addresses_through_behaviour().build();
-        let id = options.connection_id();
-        if self.swarm.dial(options).is_ok() {
-            self.provider_dials += 1;
-            self.dials.insert(id, Dial::Provider);
+        self.dial_waiting_providers(platform::monotonic_ms());
+    }
+
+    /// The addresses that running queries and the routing table know of a peer; Kademlia tells them for a dial only.
+    fn addresses_of_queries(&mut self, peer: PeerId) -> Vec<Multiaddr> {
+        let id = ConnectionId::new_unchecked(usize::MAX);
+        let kademlia = &mut self.swarm.behaviour_mut().kademlia;
+        let known = kademlia.handle_pending_outbound_connection(id, Some(peer), &[], Endpoint::Dialer);
+        let plain = |address: Multiaddr| peers::split_peer(address.clone()).map_or(address, |(_, plain)| plain);
+        known.unwrap_or_default().into_iter().map(plain).collect()
+    }
+
+    fn dial_waiting_providers(&mut self, now_ms: u64) {
+        while self.providers.under_way.len() < limits::PROVIDER_DIALS_MAX
+            && let Some(dial) = self.providers.waiting.pop_front()
+        {
+            if self.peers.is_direct(&dial.peer) {
+                continue;
+            }
+            let options = DialOpts::peer_id(dial.peer).addresses(dial.addresses.clone()).build();
+            let id = options.connection_id();
+            if self.swarm.dial(options).is_ok() {
+                let patience_ms = now_ms + limits::PROVIDER_DIAL_PATIENCE.as_millis() as u64;
+                self.providers.under_way.insert(id, (patience_ms, dial));
+                self.dials.insert(id, Dial::Provider);
+            }
         }
     }
 
@@ -372,10 +432,10 @@ impl Task {
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
                 if self.peers.disconnected(peer_id, connection_id) {
-                    self.reserved.remove(&peer_id);
+                    self.relays.remove(&peer_id);
                     self.tell(NetworkEvent::Disconnected(peer_id));
-                    let known = self.first.known().to_vec();
-                    if self.first.is_known(&peer_id) && self.peers.direct_count() == 0 {
+                    if self.peers.direct_count() == 0 {
+                        let known = self.first.known().to_vec();
                         self.dial_first_contacts(known);
                     }
                 }
@@ -384,19 +444,16 @@ impl Task {
                 tracing::debug!(peer = ?peer_id, %error, "dial failed");
                 self.dial_ended(connection_id, Some(error.to_string()));
             }
-            SwarmEvent::NewExternalAddrOfPeer { peer_id, address } => {
-                if let Some((_, plain)) = peers::split_peer(address.clone()) {
-                    self.peers.remember(peer_id, plain);
-                } else {
-                    self.peers.remember(peer_id, address);
-                }
-            }
-            // A relay must name addresses in its reservations, and a provider in its announcements. Without configured ones
-            // these are the addresses it listens on.
-            SwarmEvent::NewListenAddr { address, .. }
-                if self.role.is_server() && self.listens_publicly && !peers::is_relayed(&address) =>
+            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. }
+                if self.role.is_server() && self.listens_publicly =>
             {
-                self.swarm.add_external_address(address);
+                self.announce_listen_addresses();
+            }
+            SwarmEvent::ListenerClosed { listener_id, .. }
+                if self.reservation.is_some_and(|(id, _)| id == listener_id) =>
+            {
+                let refused = self.reservation.take().map(|(_, relay)| relay);
+                self.reserve(refused);
             }
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
             _ => {}
@@ -413,8 +470,25 @@ impl Task {
                 let state = self.first.dial_ended(error, self.peers.direct_count(), now, Self::jitter());
                 self.set_join(state);
             }
-            Some(Dial::Provider) => self.provider_dials = self.provider_dials.saturating_sub(1),
+            Some(Dial::Provider) => {
+                self.providers.under_way.remove(&id);
+                self.dial_waiting_providers(platform::monotonic_ms());
+            }
             None => {}
+        }
+    }
+
+    /// A relay must name addresses in its reservations, and a provider in its announcements. Without configured ones these
+    /// are the addresses it listens on; those of its own network only while it has no public one.
+    fn announce_listen_addresses(&mut self) {
+        let all: Vec<_> = self.swarm.listeners().filter(|address| !peers::is_relayed(address)).cloned().collect();
+        let has_global = all.iter().any(|address| peers::scope_of(address) == Some(Scope::Global));
+        for address in all {
+            if has_global && peers::scope_of(&address) != Some(Scope::Global) {
+                self.swarm.remove_external_address(&address);
+            } else {
+                self.swarm.add_external_address(address);
+            }
         }
     }
 
@@ -430,8 +504,8 @@ impl Task {
             }
             BehaviourEvent::Kademlia(kad::Event::OutboundQueryProgressed { id, result, stats, step }) => {
                 let todo = self.lookups.progressed(id, result, &stats, &step, platform::monotonic_ms());
-                for peer in todo.dial {
-                    self.dial_provider(peer);
+                if let Some((found, searcher)) = todo.dial {
+                    self.dial_providers(found, &searcher);
                 }
                 if let Some(id) = todo.finish
                     && let Some(mut query) = self.swarm.behaviour_mut().kademlia.query_mut(&id)
@@ -460,25 +534,32 @@ impl Task {
             }
         }
         if self.role == Role::Tab && info.protocols.contains(&libp2p::relay::HOP_PROTOCOL_NAME) {
-            self.reserve(peer);
+            self.relays.insert(peer);
+            self.reserve(None);
         }
     }
 
     /// Asks a relay for a reservation, so that others can signal to this tab through it. One relay at a time is enough
-    /// while signalling is all that circuits carry.
-    fn reserve(&mut self, relay: PeerId) {
-        if !self.reserved.is_empty() {
-            return;
+    /// while signalling is all that circuits carry. `refused` has just refused, or is gone.
+    fn reserve(&mut self, refused: Option<PeerId>) {
+        if let Some(relay) = refused {
+            self.relays.remove(&relay);
         }
-        let Some(address) = self.peers.addresses(&relay).into_iter().find(|address| !peers::is_relayed(address)) else {
-            return;
-        };
-        let circuit = address.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit);
-        match self.swarm.listen_on(circuit) {
-            Ok(_) => {
-                self.reserved.insert(relay);
+        while self.reservation.is_none()
+            && let Some(relay) = self.relays.iter().next().copied()
+        {
+            let own = |address: &Multiaddr| !peers::is_relayed(address);
+            let listening = self.peers.addresses(&relay).into_iter().find(own).map(|address| {
+                self.swarm.listen_on(address.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit))
+            });
+            match listening {
+                Some(Ok(id)) => self.reservation = Some((id, relay)),
+                Some(Err(error)) => {
+                    tracing::debug!(%relay, %error, "no reservation");
+                    self.relays.remove(&relay);
+                }
+                None => _ = self.relays.remove(&relay),
             }
-            Err(error) => tracing::debug!(%relay, %error, "no reservation"),
         }
     }
 }

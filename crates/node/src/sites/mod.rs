@@ -10,21 +10,30 @@ pub(crate) use site::Site;
 
 use crate::{
     api::{ApiError, Event, Progress, SiteInfo, Stage},
-    fetch::{Fetcher, Means},
+    fetch::{Fetcher, Means, Signal},
     limits,
-    platform::{self, lock},
+    network::HeadsFound,
+    platform::{self, BoxFuture, lock},
     store::{SiteRecord, Store, StoreError},
 };
-use futures::lock::Mutex as AsyncMutex;
-use libp2p::PeerId;
+use futures::{
+    StreamExt,
+    channel::mpsc,
+    lock::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard},
+    stream,
+};
 use meganet_core::{address::Address, keys::BlindedKey};
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
+
+/// Waiting before everything held is announced, so that several reasons for it cost one announcement.
+const ANNOUNCE_DELAY: Duration = Duration::from_millis(300);
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
@@ -48,6 +57,19 @@ struct Inner {
     joined: Arc<AtomicBool>,
     quota_bytes: u64,
     open: Mutex<HashMap<BlindedKey, Slot>>,
+    /// Held while a site's record is read, changed and written: see [`Sites::write_records`].
+    records: AsyncMutex<()>,
+    announce: Signal,
+}
+
+/// Where an opening takes heads from.
+enum Look {
+    /// Nowhere, if the site is open already.
+    Open,
+    /// The network is asked.
+    Network,
+    /// A lookup that went on has found these.
+    Found(HeadsFound),
 }
 
 /// One site's place in the table. The asynchronous lock lets a second reader wait for the first one's opening.
@@ -58,18 +80,41 @@ struct Slot {
     /// The same once it is open, for those who only look.
     ready: Arc<Mutex<Option<Arc<Site>>>>,
     used_ms: u64,
+    /// Monotonic ms at which the last use was written down.
+    touched_ms: Arc<AtomicU64>,
 }
 
 impl Sites {
+    /// `received_much` is the other end of the signal in `means`.
     pub fn new(
         means: Means,
         tell: Tell,
         contributing: Arc<AtomicBool>,
         joined: Arc<AtomicBool>,
         quota_bytes: u64,
+        received_much: mpsc::Receiver<()>,
     ) -> Self {
-        let open = Mutex::default();
-        Self { inner: Arc::new(Inner { means, tell, contributing, joined, quota_bytes, open }) }
+        let (announce, announcements) = Signal::new();
+        let inner = Inner {
+            means,
+            tell,
+            contributing,
+            joined,
+            quota_bytes,
+            open: Mutex::default(),
+            records: AsyncMutex::new(()),
+            announce,
+        };
+        let sites = Self { inner: Arc::new(inner) };
+        platform::spawn(keep_announcing(Arc::downgrade(&sites.inner), announcements));
+        platform::spawn(keep_the_quota(Arc::downgrade(&sites.inner), received_much));
+        sites
+    }
+
+    /// The right to change site records. Whoever changes one reads it again under this, so that two changes at one time
+    /// (a publication while a reader confirms the version before, a pin, an eviction) are both kept.
+    async fn write_records(&self) -> AsyncMutexGuard<'_, ()> {
+        self.inner.records.lock().await
     }
 
     fn store(&self) -> &Arc<dyn Store> {
@@ -90,6 +135,7 @@ impl Sites {
             site: Arc::default(),
             ready: Arc::default(),
             used_ms: now,
+            touched_ms: Arc::new(now.into()),
         });
         slot.used_ms = now;
         slot.clone()
@@ -103,20 +149,82 @@ impl Sites {
 
     /// The open site, opening it when needed. With `refresh` the network is asked for a newer head even if it is open.
     pub async fn open(&self, address: Address, refresh: bool) -> Result<Arc<Site>, ApiError> {
+        self.open_by(address, if refresh { Look::Network } else { Look::Open }).await
+    }
+
+    async fn open_by(&self, address: Address, look: Look) -> Result<Arc<Site>, ApiError> {
         let slot = self.slot(address.blinded());
         let mut place = slot.site.lock().await;
         if let Some(site) = place.as_ref()
-            && !refresh
+            && matches!(look, Look::Open)
         {
+            self.touch(address, &slot);
             return Ok(site.clone());
         }
-        let site = Arc::new(open::open(self, address, place.as_deref(), slot.fetcher.clone()).await?);
+        let open::Opened { site, later } =
+            open::open(self, address, place.as_deref(), slot.fetcher.clone(), look).await?;
+        let site = Arc::new(site);
         *place = Some(site.clone());
         *lock(&slot.ready) = Some(site.clone());
         drop(place);
+        if let Some(later) = later {
+            platform::spawn(self.clone().follow(site.clone(), later));
+        }
         self.announce(&site).await;
         self.keep_within_quota().await;
         Ok(site)
+    }
+
+    /// Writes down now and then that a site is being read, so that the least recently read one is evicted first.
+    fn touch(&self, address: Address, slot: &Slot) {
+        let now = platform::monotonic_ms();
+        let touched = slot.touched_ms.load(Ordering::Relaxed);
+        if now.saturating_sub(touched) < limits::TOUCH_INTERVAL.as_millis() as u64 {
+            return;
+        }
+        slot.touched_ms.store(now, Ordering::Relaxed);
+        let sites = self.clone();
+        platform::spawn(async move {
+            let _ = sites.change_record(address, |record| record.used_ms = platform::unix_ms()).await;
+        });
+    }
+
+    /// Changes the record of a site that is stored.
+    async fn change_record(
+        &self,
+        address: Address,
+        change: impl FnOnce(&mut SiteRecord),
+    ) -> Result<SiteRecord, ApiError> {
+        let _writing = self.write_records().await;
+        let mut record = self.store().site(address.blinded()).await?.ok_or(ApiError::NotFound { asked: 0 })?;
+        change(&mut record);
+        self.store().put_site(record.clone()).await?;
+        Ok(record)
+    }
+
+    /// Waits for what a lookup finds after its first answer was shown: a newer head replaces it, the same one confirms it.
+    fn follow(self, site: Arc<Site>, mut later: mpsc::Receiver<HeadsFound>) -> BoxFuture<'static, ()> {
+        platform::boxed(async move {
+            while let Some(found) = later.next().await {
+                if site.would_change(&found) {
+                    return self.reopen(&site, Look::Found(found)).await;
+                }
+                if found.complete && site.is_confirmed_by(&found) {
+                    let now = platform::unix_ms();
+                    site.confirm(now);
+                    let _ = self.change_record(site.address, |record| record.confirmed_ms = now).await;
+                }
+            }
+        })
+    }
+
+    async fn reopen(&self, site: &Site, look: Look) {
+        if let Ok(newer) = self.open_by(site.address, look).await
+            && newer.head.sequence() > site.head.sequence()
+        {
+            let (address, sequence) = (site.address, newer.head.sequence());
+            (self.inner.tell)(Event::SiteUpdated { address, sequence });
+        }
     }
 
     /// Announces this node as provider of a site, and its head, if its user contributes: a site is to be found when its
@@ -132,16 +240,24 @@ impl Sites {
         }
     }
 
-    /// Announces every stored site, or withdraws every announcement.
-    pub async fn announce_all(&self) -> Result<(), ApiError> {
-        let on = self.inner.contributing.load(Ordering::Relaxed);
-        let mut network = self.inner.means.network.clone();
-        for record in self.store().sites().await?.into_iter().filter(|record| !record.chunks.is_empty()) {
-            let _ = network.provide(record.address.blinded(), on).await;
-            if on && let Ok(head) = meganet_core::head::Head::parse(&record.head) {
-                let _ = network.put_head(head).await;
-            }
-        }
+    /// Soon announces every stored site if the user contributes, or withdraws every announcement.
+    pub fn announce_all_soon(&self) {
+        self.inner.announce.wake();
+    }
+
+    async fn announce_all(&self) -> Result<(), StoreError> {
+        let records = self.store().sites().await?;
+        stream::iter(records.into_iter().filter(|record| !record.chunks.is_empty()))
+            .for_each_concurrent(limits::ANNOUNCEMENTS_AT_ONCE, |record| async move {
+                // Asked anew for each: the user may have withdrawn consent meanwhile.
+                let on = self.inner.contributing.load(Ordering::Relaxed);
+                let mut network = self.inner.means.network.clone();
+                let _ = network.provide(record.address.blinded(), on).await;
+                if on && let Ok(head) = meganet_core::head::Head::parse(&record.head) {
+                    let _ = network.put_head(head).await;
+                }
+            })
+            .await;
         Ok(())
     }
 
@@ -200,9 +316,7 @@ impl Sites {
     }
 
     pub async fn pin(&self, address: Address, pinned: bool) -> Result<(), ApiError> {
-        let mut record = self.store().site(address.blinded()).await?.ok_or(ApiError::NotFound { asked: 0 })?;
-        record.pinned = pinned;
-        self.store().put_site(record).await?;
+        self.change_record(address, |record| record.pinned = pinned).await?;
         if let Some(site) = self.opened(&address.blinded()) {
             site.set_pinned(pinned);
         }
@@ -213,9 +327,31 @@ impl Sites {
         let blinded = address.blinded();
         let mut network = self.inner.means.network.clone();
         let _ = network.provide(blinded, false).await;
-        self.close(&blinded);
+        let _writing = self.write_records().await;
+        self.stop_storing(&blinded);
         keep::drop_site(self.store().as_ref(), blinded).await?;
         Ok(())
+    }
+
+    /// Fetches every chunk of a site that is not held. See [`Site::fetch_all`].
+    pub async fn fetch_all(
+        &self,
+        site: &Site,
+        allow_large: bool,
+        progress: impl Fn(u32, u32, u64),
+    ) -> Result<(), ApiError> {
+        site.fetch_all(self.store().as_ref(), allow_large, self.inner.quota_bytes, progress).await?;
+        // Whole: the version before it is not needed any more.
+        let _writing = self.write_records().await;
+        keep::drop_previous(self.store().as_ref(), site.address, &site.head).await?;
+        Ok(())
+    }
+
+    /// Closes a site whose chunks go: readers that are under way still get what they wait for, and nothing of it is stored.
+    fn stop_storing(&self, blinded: &BlindedKey) {
+        if let Some(slot) = lock(&self.inner.open).remove(blinded) {
+            slot.fetcher.seen.forgotten.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Forgets the open version: the next reader opens the site anew.
@@ -224,33 +360,24 @@ impl Sites {
     }
 
     async fn keep_within_quota(&self) {
-        if let Err(error) = make_room(self.store().as_ref(), self.inner.quota_bytes).await {
-            tracing::warn!(%error, "the quota could not be enforced");
+        let _writing = self.write_records().await;
+        match make_room(self.store().as_ref(), self.inner.quota_bytes).await {
+            Ok(evicted) => evicted.iter().for_each(|blinded| self.stop_storing(blinded)),
+            Err(error) => tracing::warn!(%error, "the quota could not be enforced"),
         }
     }
 
-    pub fn peer_connected(&self, peer: PeerId) {
-        self.fetchers().iter().for_each(|fetcher| fetcher.connected(peer));
-    }
-
-    pub fn peer_disconnected(&self, peer: PeerId) {
-        self.fetchers().iter().for_each(|fetcher| fetcher.disconnected(peer));
+    pub fn peers_changed(&self) {
+        self.fetchers().iter().for_each(Fetcher::peers_changed);
     }
 
     /// The swarm was joined (again): providers of every open site are looked for, and heads that nobody confirmed yet.
     pub fn joined(&self) {
         self.fetchers().iter().for_each(Fetcher::look_up);
         let slots: Vec<_> = lock(&self.inner.open).values().cloned().collect();
-        for site in slots.iter().filter_map(|slot| lock(&slot.ready).clone()).filter(|site| !site.confirmed) {
+        for site in slots.iter().filter_map(|slot| lock(&slot.ready).clone()).filter(|site| !site.is_confirmed()) {
             let sites = self.clone();
-            platform::spawn(async move {
-                if let Ok(newer) = sites.open(site.address, true).await
-                    && newer.head.sequence() > site.head.sequence()
-                {
-                    let (address, sequence) = (site.address, newer.head.sequence());
-                    (sites.inner.tell)(Event::SiteUpdated { address, sequence });
-                }
-            });
+            platform::spawn(async move { sites.reopen(&site, Look::Network).await });
         }
     }
 
@@ -261,5 +388,22 @@ impl Sites {
     fn progress(&self, address: Address, stage: Stage, since_ms: u64) {
         let elapsed_ms = platform::monotonic_ms().saturating_sub(since_ms);
         (self.inner.tell)(Event::Progress(Progress { address, stage, elapsed_ms }));
+    }
+}
+
+async fn keep_announcing(sites: Weak<Inner>, mut wanted: mpsc::Receiver<()>) {
+    while wanted.next().await.is_some() {
+        platform::sleep(ANNOUNCE_DELAY).await;
+        let Some(inner) = sites.upgrade() else { return };
+        if let Err(error) = (Sites { inner }).announce_all().await {
+            tracing::warn!(%error, "stored sites could not be announced");
+        }
+    }
+}
+
+async fn keep_the_quota(sites: Weak<Inner>, mut received_much: mpsc::Receiver<()>) {
+    while received_much.next().await.is_some() {
+        let Some(inner) = sites.upgrade() else { return };
+        (Sites { inner }).keep_within_quota().await;
     }
 }

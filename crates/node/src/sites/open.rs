@@ -1,14 +1,14 @@
 //! Opening a site: the highest valid head of the stored one and those the network returns, then its manifest.
 
-use super::{Site, Sites, keep, site::Version};
+use super::{Look, Site, Sites, keep, site::Version};
 use crate::{
     api::{ApiError, Stage, Timings},
     fetch::Fetcher,
     network::HeadsFound,
     platform,
-    store::{SiteRecord, StoreError},
+    store::{Previous, SiteRecord, Store, StoreError},
 };
-use futures::{FutureExt, future::Either, pin_mut};
+use futures::{FutureExt, StreamExt, channel::mpsc, future::Either, pin_mut};
 use meganet_core::{
     address::Address,
     head::{Head, HeadDecision, HeadInner, compare},
@@ -17,7 +17,7 @@ use meganet_core::{
 };
 use std::{sync::atomic::Ordering, time::Duration};
 
-/// A stored site is shown after this even if the network has not confirmed its head yet.
+/// A stored site is shown after this even if the network has not confirmed its head yet; the lookup goes on.
 const CONFIRM_MAX: Duration = Duration::from_millis(1_500);
 /// A lookup ends by its own time-out before this; an event loop that is held up gets a little longer.
 const ANSWER_MAX: Duration = Duration::from_secs(7);
@@ -26,9 +26,17 @@ const JOIN_WAIT: Duration = Duration::from_secs(2);
 const JOIN_POLL: Duration = Duration::from_millis(20);
 
 /// What the network said, in time.
+#[derive(Default)]
 struct Answer {
     found: HeadsFound,
-    in_time: bool,
+    /// The lookup when it goes on.
+    later: Option<mpsc::Receiver<HeadsFound>>,
+}
+
+/// An opened site, and the lookup that may still find a newer head.
+pub(super) struct Opened {
+    pub site: Site,
+    pub later: Option<mpsc::Receiver<HeadsFound>>,
 }
 
 pub(super) async fn open(
@@ -36,61 +44,79 @@ pub(super) async fn open(
     address: Address,
     current: Option<&Site>,
     fetcher: Fetcher,
-) -> Result<Site, ApiError> {
+    look: Look,
+) -> Result<Opened, ApiError> {
     let since = platform::monotonic_ms();
     let blinded = address.blinded();
     let read = ReadKey::public(&address);
-    let stored = sites.inner.means.store.site(blinded).await?;
+    let stored = sites.store().site(blinded).await?;
     let held = stored.as_ref().and_then(|record| Head::parse_for(&record.head, &blinded).ok());
 
     sites.progress(address, Stage::FindingHead { asked: 0 }, since);
-    let answer = ask_network(sites, address, held.is_some()).await;
+    let Answer { found, later } = match look {
+        Look::Found(found) => Answer { found, later: None },
+        Look::Open | Look::Network => ask_network(sites, address, held.is_some()).await,
+    };
     let head_ms = platform::monotonic_ms().saturating_sub(since);
 
     let mut conflict = stored.as_ref().and_then(|record| record.conflict.clone());
     let mut best = held.clone();
     let mut confirmed = false;
-    for (head, from) in &answer.found.heads {
+    for (head, from) in &found.heads {
+        let is_confirmed = from.is_some() && found.complete;
         match best.as_ref().map(|best| compare(best, head)) {
             None | Some(HeadDecision::Newer) => {
                 best = Some(head.clone());
-                confirmed = from.is_some();
+                confirmed = is_confirmed;
             }
-            Some(HeadDecision::Same) => confirmed |= from.is_some(),
+            Some(HeadDecision::Same) => confirmed |= is_confirmed,
             // Two heads with one sequence: the first stays, both are the proof.
             Some(HeadDecision::Conflict) => conflict = Some(head.as_bytes().to_vec()),
             Some(HeadDecision::Older) => {}
         }
     }
     let Some(head) = best else {
-        return Err(if answer.in_time { ApiError::NotFound { asked: answer.found.asked } } else { ApiError::Offline });
+        // Nobody's silence says nothing about the address.
+        return Err(if found.asked > 0 { ApiError::NotFound { asked: found.asked } } else { ApiError::Offline });
     };
     if let (Some(site), Some(held)) = (current, &held)
         && site.head == head
         && *held == head
         && conflict.is_some() == site.conflicting
     {
-        return Ok(site.again(confirmed, fetcher));
+        return Ok(Opened { site: site.again(confirmed, fetcher), later });
     }
 
     let mut timings = Timings { head_ms: Some(head_ms), ..Timings::default() };
-    let from_network = open_version(sites, address, &read, &head, &fetcher, since, &mut timings).await;
-    let (head, inner, manifest) = match (from_network, held) {
-        (Ok((inner, manifest)), _) => (head, inner, manifest),
+    let mut opening = Opening { sites, address, read: &read, fetcher: &fetcher, since, timings: &mut timings };
+    let is_joined = sites.inner.joined.load(Ordering::Relaxed);
+    let previous = stored.as_ref().and_then(|record| record.previous.as_ref()).filter(|_| !is_joined);
+    if let Some(previous) = previous.and_then(|previous| Head::parse_for(&previous.head, &blinded).ok())
+        && let Ok((inner, manifest)) = opening.version(&previous).await
+        && let Some(record) = stored.clone()
+    {
+        // Of the newest version not everything is here, and nobody can be asked: the one before is here, whole.
+        let version = Version { head: previous, inner, manifest, confirmed: false };
+        return Ok(Opened { site: Site::new(version, record, fetcher, timings), later });
+    }
+    let (head, (inner, manifest)) = match (opening.version(&head).await, held) {
+        (Ok(opened), _) => (head, opened),
         // The newer version cannot be had: what is held is shown, and the newer head is not taken over.
         (Err(error), Some(held)) if held != head => {
             tracing::info!(%address, %error, "a newer version exists that nobody serves; showing the stored one");
             confirmed = false;
-            let (inner, manifest) = open_version(sites, address, &read, &held, &fetcher, since, &mut timings).await?;
-            (held, inner, manifest)
+            let opened = opening.version(&held).await?;
+            (held, opened)
         }
         (Err(error), _) => return Err(error),
     };
 
     let version = Version { head, inner, manifest, confirmed };
-    let record = save(sites, address, stored, &version, conflict).await;
+    let record = save(sites, address, &fetcher, &version, conflict).await;
     sites.progress(address, Stage::Ready, since);
-    Ok(Site::new(version, record, fetcher, timings))
+    let site = Site::new(version, record, fetcher, timings);
+    site.fetch_starter(sites.store().clone(), since);
+    Ok(Opened { site, later })
 }
 
 /// Asks the DHT, waiting for a node that is still joining, and not for long when there is something to show already.
@@ -102,68 +128,85 @@ async fn ask_network(sites: &Sites, address: Address, has_stored: bool) -> Answe
     }
     if has_stored && !joined() {
         // Nobody to ask yet: what is stored is shown at once, and looked up again when the swarm is joined.
-        return Answer { found: HeadsFound::default(), in_time: false };
+        return Answer::default();
     }
     let mut network = sites.inner.means.network.clone();
-    let lookup = async move { network.find_head(address.blinded()).await.unwrap_or_default() }.fuse();
+    let Ok(mut answers) = network.find_head(address.blinded()).await else { return Answer::default() };
     let limit = if has_stored { CONFIRM_MAX } else { ANSWER_MAX };
-    let timeout = platform::sleep(limit).fuse();
-    pin_mut!(lookup, timeout);
-    match futures::future::select(lookup, timeout).await {
-        Either::Left((found, _)) => Answer { in_time: joined() || !found.heads.is_empty(), found },
-        Either::Right(_) => Answer { found: HeadsFound::default(), in_time: joined() },
-    }
+    let first = {
+        let next = answers.next().fuse();
+        let timeout = platform::sleep(limit).fuse();
+        pin_mut!(next, timeout);
+        match futures::future::select(next, timeout).await {
+            Either::Left((found, _)) => found,
+            Either::Right(_) => Some(HeadsFound::default()),
+        }
+    };
+    // A channel that ended without an answer was refused; a complete answer may still be followed by the query's end.
+    let found = first.unwrap_or_default();
+    let later = (!found.complete).then_some(answers);
+    Answer { found, later }
 }
 
-/// Opens a head and gets its manifest, from the store or from peers.
-async fn open_version(
-    sites: &Sites,
+/// What it takes to open one version of a site.
+struct Opening<'a> {
+    sites: &'a Sites,
     address: Address,
-    read: &ReadKey,
-    head: &Head,
-    fetcher: &Fetcher,
+    read: &'a ReadKey,
+    fetcher: &'a Fetcher,
     since: u64,
-    timings: &mut Timings,
-) -> Result<(HeadInner, Manifest), ApiError> {
-    let refused = |reason: String| ApiError::Refused { reason };
-    let inner = head.open(read).map_err(|error| refused(error.to_string()))?;
-    inner.check_time(platform::unix_ms()).map_err(|error| refused(error.to_string()))?;
+    timings: &'a mut Timings,
+}
 
-    let store = &sites.inner.means.store;
-    let mut sealed = Vec::with_capacity(inner.manifest.len());
-    for part in &inner.manifest {
-        let bytes = match store.chunk(part.id).await? {
-            Some(bytes) => bytes,
-            None => {
-                sites.progress(address, Stage::FetchingManifest, since);
-                fetcher.get(part.id, part.size, 0).await.map_err(|_| ApiError::NobodyServes {
-                    sequence: head.sequence(),
-                    providers: fetcher.seen.providers(),
-                })?
-            }
-        };
-        sealed.push(bytes);
+impl Opening<'_> {
+    /// Opens a head and gets its manifest, from the store or from peers.
+    async fn version(&mut self, head: &Head) -> Result<(HeadInner, Manifest), ApiError> {
+        let refused = |reason: String| ApiError::Refused { reason };
+        let inner = head.open(self.read).map_err(|error| refused(error.to_string()))?;
+        inner.check_time(platform::unix_ms()).map_err(|error| refused(error.to_string()))?;
+
+        let mut sealed = Vec::with_capacity(inner.manifest.len());
+        for part in &inner.manifest {
+            let bytes = match self.sites.store().chunk(part.id).await? {
+                Some(bytes) => bytes,
+                None => {
+                    self.sites.progress(self.address, Stage::FetchingManifest, self.since);
+                    let fetched = self.fetcher.get(part.id, part.size, 0).await;
+                    fetched.map_err(|_| ApiError::NobodyServes {
+                        sequence: head.sequence(),
+                        providers: self.fetcher.seen.providers(),
+                    })?
+                }
+            };
+            sealed.push(bytes);
+        }
+        let manifest = Manifest::open_for(&inner, &sealed).map_err(|error| refused(error.to_string()))?;
+        self.timings.manifest_ms = Some(platform::monotonic_ms().saturating_sub(self.since));
+        Ok((inner, manifest))
     }
-    let manifest = Manifest::open_for(&inner, &sealed).map_err(|error| refused(error.to_string()))?;
-    timings.manifest_ms = Some(platform::monotonic_ms().saturating_sub(since));
-    Ok((inner, manifest))
 }
 
 /// Stores what is known of the site now. A failure costs the record, not the page.
 async fn save(
     sites: &Sites,
     address: Address,
-    stored: Option<SiteRecord>,
+    fetcher: &Fetcher,
     version: &Version,
     conflict: Option<Vec<u8>>,
 ) -> SiteRecord {
+    // Chunks first, the record last. Its failure was told when it happened.
+    let _ = fetcher.flush().await;
+    let _writing = sites.write_records().await;
+    let store = sites.store().as_ref();
+    // Read again: it may have changed while the network was asked.
+    let stored = store.site(address.blinded()).await.unwrap_or_default();
     let Version { head, inner, manifest, confirmed } = version;
     let now = platform::unix_ms();
     let old = stored.as_ref();
-    let record = SiteRecord {
+    let mut record = SiteRecord {
         address,
         head: head.as_bytes().to_vec(),
-        conflict,
+        conflict: conflict.or_else(|| old.and_then(|record| record.conflict.clone())),
         chunks: inner.manifest.iter().chain(&manifest.chunks).map(|chunk| chunk.id).collect(),
         total_bytes: inner.total_size,
         title: manifest.title.clone(),
@@ -171,21 +214,45 @@ async fn save(
         used_ms: now,
         pinned: old.is_some_and(|record| record.pinned),
         own: old.is_some_and(|record| record.own),
+        previous: None,
     };
-    if let Err(error) = replace(sites, old, &record).await {
-        let _ = sites.inner.means.problem.clone().try_send(error);
+    let stored_head = old.and_then(|record| Head::parse_for(&record.head, &address.blinded()).ok());
+    let is_newer = |stored: &Head| compare(head, stored) == HeadDecision::Newer;
+    let was_forgotten = old.is_none() && fetcher.seen.forgotten.load(Ordering::Relaxed);
+    if was_forgotten || stored_head.is_some_and(|stored| is_newer(&stored)) {
+        return record;
+    }
+    if let Err(error) = replace(store, old, &mut record).await {
+        sites.inner.means.problems.tell(error);
     }
     record
 }
 
-/// Writes the new record, then lets go of what only the old version used.
-async fn replace(sites: &Sites, old: Option<&SiteRecord>, new: &SiteRecord) -> Result<(), StoreError> {
-    let store = sites.inner.means.store.as_ref();
-    store.put_site(new.clone()).await?;
-    match old {
-        Some(old) if old.head != new.head && !old.own => {
-            keep::delete_unused(store, old.chunks.clone(), &store.sites().await?).await
-        }
-        _ => Ok(()),
+/// Writes the new record, then lets go of what only versions used that are not needed any more. A version that is held
+/// whole stays until the new one is.
+async fn replace(store: &dyn Store, old: Option<&SiteRecord>, new: &mut SiteRecord) -> Result<(), StoreError> {
+    let Some(old) = old else { return store.put_site(new.clone()).await };
+    let mut gone = Vec::new();
+    if is_whole(store, new).await? {
+        gone.extend(old.all_chunks().copied());
+    } else if old.head == new.head {
+        new.previous = old.previous.clone();
+    } else if !old.chunks.is_empty() && is_whole(store, old).await? {
+        new.previous = Some(Previous { head: old.head.clone(), chunks: old.chunks.clone() });
+        gone.extend(old.previous.iter().flat_map(|previous| previous.chunks.iter().copied()));
+    } else {
+        new.previous = old.previous.clone();
+        gone.extend(old.chunks.iter().copied());
     }
+    store.put_site(new.clone()).await?;
+    if old.own { Ok(()) } else { keep::delete_unused(store, gone).await }
+}
+
+async fn is_whole(store: &dyn Store, record: &SiteRecord) -> Result<bool, StoreError> {
+    for chunk in &record.chunks {
+        if !store.has_chunk(*chunk).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -3,10 +3,12 @@
 use super::Sites;
 use crate::{
     api::{ApiError, CurrentHead, HeadInfo, Published},
+    network::HeadsFound,
     platform,
     store::SiteRecord,
 };
 use bytes::Bytes;
+use futures::StreamExt;
 use meganet_core::{
     address::Address,
     hash::ChunkId,
@@ -26,7 +28,12 @@ impl Sites {
         let mut asked = 0;
         if self.inner.joined.load(Ordering::Relaxed) {
             let mut network = self.inner.means.network.clone();
-            let found = network.find_head(blinded).await.unwrap_or_default();
+            let mut answers = network.find_head(blinded).await.map_err(|_| ApiError::Stopped)?;
+            let mut found = HeadsFound::default();
+            // Whoever publishes waits for everybody who answers.
+            while let Some(answer) = answers.next().await {
+                found = answer;
+            }
             asked = found.asked;
             for (head, _) in found.heads {
                 if best.as_ref().is_none_or(|best| compare(best, &head) == HeadDecision::Newer) {
@@ -53,6 +60,7 @@ impl Sites {
         let store = &self.inner.means.store;
         let blinded = address.blinded();
         let head = Head::parse_for(&bytes, &blinded).map_err(|error| refused(error.to_string()))?;
+        let writing = self.write_records().await;
         let stored = store.site(blinded).await?;
         if let Some(current) = stored.as_ref().and_then(|record| Head::parse_for(&record.head, &blinded).ok()) {
             match compare(&current, &head) {
@@ -90,8 +98,10 @@ impl Sites {
             used_ms: now,
             pinned: stored.as_ref().is_some_and(|record| record.pinned),
             own: true,
+            previous: None,
         };
         store.put_site(record).await?;
+        drop(writing);
         // The version before keeps its chunks: somebody may be reading it. They are swept when the store is next opened.
         self.close(&blinded);
         let sequence = head.sequence();

@@ -3,17 +3,17 @@
 use crate::{
     api::{ApiError, Content, FileInfo, Files, READ_MAX_BYTES, SiteInfo, Source, Timings},
     fetch::{FetchError, Fetcher},
-    limits,
+    network::HeadsFound,
     platform::{self, lock},
     store::{SiteRecord, Store},
 };
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, TryStreamExt, future::Either, pin_mut, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use libp2p::PeerId;
 use meganet_core::{
     address::Address,
     chunk,
-    head::{Head, HeadInner},
+    head::{Head, HeadDecision, HeadInner, compare},
     keys::BlindedKey,
     limits::SITE_AUTO_FETCH_MAX_BYTES,
     manifest::{Manifest, Span},
@@ -21,8 +21,8 @@ use meganet_core::{
 use std::{
     collections::{HashSet, VecDeque},
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -43,9 +43,11 @@ pub(crate) struct Site {
     pinned: AtomicBool,
     own: bool,
     /// The network confirmed the head in this session.
-    pub confirmed: bool,
-    confirmed_ms: u64,
+    confirmed: AtomicBool,
+    confirmed_ms: AtomicU64,
     timings: Timings,
+    /// Milliseconds from the opening until the starter was here.
+    starter_ms: Arc<OnceLock<u64>>,
     /// Content of chunks opened lately, by place in the manifest's table; the oldest first.
     opened: Arc<Mutex<VecDeque<(u32, Bytes)>>>,
     allowed_large: AtomicBool,
@@ -73,9 +75,10 @@ impl Site {
             conflicting: record.conflict.is_some(),
             pinned: AtomicBool::new(record.pinned),
             own: record.own,
-            confirmed,
-            confirmed_ms: record.confirmed_ms,
+            confirmed: confirmed.into(),
+            confirmed_ms: record.confirmed_ms.into(),
             timings,
+            starter_ms: Arc::default(),
             opened: Arc::default(),
             allowed_large: AtomicBool::new(false),
         }
@@ -93,9 +96,10 @@ impl Site {
             conflicting: self.conflicting,
             pinned: AtomicBool::new(self.pinned.load(Ordering::Relaxed)),
             own: self.own,
-            confirmed: self.confirmed || confirmed,
-            confirmed_ms: if confirmed { platform::unix_ms() } else { self.confirmed_ms },
+            confirmed: (self.is_confirmed() || confirmed).into(),
+            confirmed_ms: if confirmed { platform::unix_ms() } else { self.confirmed_ms.load(Ordering::Relaxed) }.into(),
             timings: self.timings,
+            starter_ms: self.starter_ms.clone(),
             opened: self.opened.clone(),
             allowed_large: AtomicBool::new(self.allowed_large.load(Ordering::Relaxed)),
         }
@@ -109,9 +113,40 @@ impl Site {
         self.pinned.store(pinned, Ordering::Relaxed);
     }
 
-    /// The user agreed to fetch a site over the limit.
-    pub fn allow_large(&self) {
-        self.allowed_large.store(true, Ordering::Relaxed);
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Relaxed)
+    }
+
+    /// The network confirmed that this is the newest head.
+    pub fn confirm(&self, now_ms: u64) {
+        self.confirmed.store(true, Ordering::Relaxed);
+        self.confirmed_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Whether a peer returned this very head.
+    pub fn is_confirmed_by(&self, found: &HeadsFound) -> bool {
+        found.heads.iter().any(|(head, from)| *head == self.head && from.is_some())
+    }
+
+    /// Whether another version, or a proof of two of them, would be shown with these heads.
+    pub fn would_change(&self, found: &HeadsFound) -> bool {
+        found.heads.iter().any(|(head, _)| match compare(&self.head, head) {
+            HeadDecision::Newer => true,
+            HeadDecision::Conflict => !self.conflicting,
+            HeadDecision::Same | HeadDecision::Older => false,
+        })
+    }
+
+    /// Fetches what a first look needs while the page's frame is still being made.
+    pub fn fetch_starter(&self, store: Arc<dyn Store>, since_ms: u64) {
+        let Some(starter) = self.manifest.starter_chunk().copied() else { return };
+        let (fetcher, starter_ms) = (self.fetcher.clone(), self.starter_ms.clone());
+        platform::spawn(async move {
+            let is_held = store.has_chunk(starter.id).await.unwrap_or(false);
+            if is_held || fetcher.get(starter.id, starter.size, 0).await.is_ok() {
+                let _ = starter_ms.set(platform::monotonic_ms().saturating_sub(since_ms));
+            }
+        });
     }
 
     /// Refuses to be read as another version.
@@ -143,16 +178,12 @@ impl Site {
         let end = start.saturating_add(u64::from(max_bytes.min(READ_MAX_BYTES))).min(entry.size);
         let spans =
             self.manifest.spans(entry, start..end).map_err(|error| ApiError::Refused { reason: error.to_string() })?;
-        let pieces = stream::iter(spans.clone().into_iter().enumerate())
+        // Bounded without a time-out of its own: the fetcher gives up on chunks that do not come.
+        let pieces: Vec<_> = stream::iter(spans.clone().into_iter().enumerate())
             .map(|(order, span)| self.piece(store, span, order as u32))
             .buffered(CHUNKS_AT_ONCE)
-            .try_collect::<Vec<_>>();
-        let timeout = platform::sleep(limits::READ_TIMEOUT).fuse();
-        pin_mut!(pieces, timeout);
-        let pieces = match futures::future::select(pieces, timeout).await {
-            Either::Left((pieces, _)) => pieces?,
-            Either::Right(_) => return Err(self.nobody_serves()),
-        };
+            .try_collect()
+            .await?;
         let mut bytes = Vec::with_capacity((end - start) as usize);
         for (piece, span) in pieces.iter().zip(&spans) {
             bytes.extend_from_slice(piece.get(span.start as usize..span.end as usize).unwrap_or_default());
@@ -201,10 +232,19 @@ impl Site {
     }
 
     /// Fetches every chunk that is not held. `progress` is called with (done, total, bytes of this fetch).
-    pub async fn fetch_all(&self, store: &dyn Store, progress: impl Fn(u32, u32, u64)) -> Result<(), ApiError> {
+    pub async fn fetch_all(
+        &self,
+        store: &dyn Store,
+        allow_large: bool,
+        quota_bytes: u64,
+        progress: impl Fn(u32, u32, u64),
+    ) -> Result<(), ApiError> {
         let size_bytes = self.inner.total_size;
-        if size_bytes > SITE_AUTO_FETCH_MAX_BYTES && !self.allowed_large.load(Ordering::Relaxed) && !self.own {
-            return Err(ApiError::TooLarge { size_bytes, limit_bytes: SITE_AUTO_FETCH_MAX_BYTES });
+        let is_allowed = self.allowed_large.fetch_or(allow_large, Ordering::Relaxed) || allow_large;
+        // Even a site that is allowed must not drive out everything else only to be cut short itself.
+        let limit_bytes = if is_allowed { quota_bytes } else { quota_bytes.min(SITE_AUTO_FETCH_MAX_BYTES) };
+        if size_bytes > limit_bytes && !self.own {
+            return Err(ApiError::TooLarge { size_bytes, limit_bytes });
         }
         let total = self.manifest.chunks.len() as u32;
         let mut missing = Vec::new();
@@ -249,8 +289,8 @@ impl Site {
             index: self.manifest.resolve("").map(|entry| entry.path.clone()),
             sequence: self.head.sequence(),
             time_ms: self.inner.time_ms,
-            confirmed_ms: (self.confirmed_ms > 0).then_some(self.confirmed_ms),
-            confirmed: self.confirmed,
+            confirmed_ms: Some(self.confirmed_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0),
+            confirmed: self.is_confirmed(),
             total_bytes: self.inner.total_size,
             files: Some(self.manifest.entries.len() as u32),
             chunks: counted.len() as u32,
@@ -261,7 +301,7 @@ impl Site {
             conflicting: self.conflicting,
             pinned: self.pinned.load(Ordering::Relaxed),
             own: self.own,
-            timings: self.timings,
+            timings: Timings { starter_ms: self.starter_ms.get().copied(), ..self.timings },
         })
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a breach of the contract ends the test that runs it")]
 
-use super::{SiteRecord, Store, Usage};
+use super::{Previous, SiteRecord, Store, Usage};
 use bytes::Bytes;
 use meganet_core::{address::Address, chunk, hash::ChunkId, keys::SiteKey};
 
@@ -29,6 +29,7 @@ pub fn record(seed: u8, chunks: Vec<ChunkId>) -> SiteRecord {
         used_ms: 1_700_000_000_001,
         pinned: true,
         own: false,
+        previous: Some(Previous { head: vec![seed, 2], chunks: vec![sealed(seed, 7).0] }),
     }
 }
 

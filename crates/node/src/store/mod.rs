@@ -22,13 +22,6 @@ pub enum StoreError {
     Io(String),
 }
 
-impl StoreError {
-    /// Whether the node cannot go on with this store (as opposed to: this one value is lost).
-    pub fn is_fatal(&self) -> bool {
-        matches!(self, StoreError::Io(_))
-    }
-}
-
 /// What is stored for a site besides its chunks. Written in one durable transaction: the head is always whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteRecord {
@@ -49,6 +42,24 @@ pub struct SiteRecord {
     pub pinned: bool,
     /// Published from here: never evicted.
     pub own: bool,
+    /// The version before, held whole, until the current one is: with nobody there to serve the rest it can still be read.
+    pub previous: Option<Previous>,
+}
+
+/// A version that a newer one replaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// `SignedHead` bytes.
+    pub head: Vec<u8>,
+    /// Every chunk it needs.
+    pub chunks: Vec<ChunkId>,
+}
+
+impl SiteRecord {
+    /// Every chunk this record keeps from being deleted.
+    pub fn all_chunks(&self) -> impl Iterator<Item = &ChunkId> {
+        self.chunks.iter().chain(self.previous.iter().flat_map(|previous| &previous.chunks))
+    }
 }
 
 /// Totals, for the status.
