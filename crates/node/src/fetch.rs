@@ -478,3 +478,7 @@ impl From<Failure> for meganet_core::fetch::Failure {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! Real nodes on loopback: joining, publishing, finding, reading, lying, leaving.
+//! Real nodes on loopback: joining, publishing, finding, reading, keeping, leaving. Liars are in e2e/.
 
 #![allow(
     clippy::expect_used,
@@ -16,7 +16,7 @@ use meganet_core::{
 };
 use meganet_node::{
     Multiaddr, Node, NodeHandle,
-    api::{ApiError, Command, Content, Published, Reply, SiteInfo},
+    api::{ApiError, Command, Content, Contribution, Published, Reply, SiteInfo},
     config::NodeConfig,
     store::{MemoryStore, Store},
 };
@@ -36,13 +36,29 @@ async fn bootstrap(seed: u8) -> (NodeHandle, Vec<Multiaddr>) {
     (node, addresses)
 }
 
+fn memory() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new(256 << 20))
+}
+
 async fn native(seed: u8, bootstrap: &[Multiaddr]) -> NodeHandle {
+    native_on(memory(), true, seed, bootstrap).await
+}
+
+/// A native peer that keeps what it holds in `store`; with `contribute` it announces and serves that.
+async fn native_on(store: Arc<dyn Store>, contribute: bool, seed: u8, bootstrap: &[Multiaddr]) -> NodeHandle {
     let mut config = NodeConfig::native([seed; 32]);
     config.listen = vec![quic()];
     config.bootstrap = bootstrap.to_vec();
-    let node = Node::start(config, Arc::new(MemoryStore::new(256 << 20))).await.unwrap();
-    joined(&node).await;
+    config.contribute = contribute;
+    let node = Node::start(config, store).await.unwrap();
+    if !bootstrap.is_empty() {
+        joined(&node).await;
+    }
     node
+}
+
+async fn fetch_all(node: &NodeHandle, key: &SiteKey) -> Result<(), ApiError> {
+    node.call(Command::FetchAll { address: key.address(), allow_large: false }).await.map(drop)
 }
 
 /// Polls a condition of the node itself; the test fails if it does not come true.
@@ -232,4 +248,159 @@ async fn a_node_without_contact_says_offline_and_still_opens_what_it_holds() {
     publish(&node, &key, &build(&key, 1, &files())).await;
     assert_eq!(open(&node, &key).await.unwrap().sequence, 1);
     assert_eq!(read(&node, &key, "", 0).await.unwrap().bytes, files()[0].1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_3_a_network_that_knows_only_an_older_head_takes_nobody_back() {
+    let (_first, contacts) = bootstrap(61).await;
+    let key = SiteKey::from_seed([67; 32]);
+    let (old, new) = (build(&key, 1, &files()), build(&key, 2, &[("index.html", b"second".to_vec())]));
+    let store = memory();
+    let (author, reader) = (native(62, &contacts).await, native_on(store.clone(), true, 63, &contacts).await);
+    publish(&author, &key, &new).await;
+    assert_eq!(open(&reader, &key).await.unwrap().sequence, 2);
+    fetch_all(&reader, &key).await.unwrap();
+    reader.call(Command::Shutdown).await.unwrap();
+
+    let (_second, contacts) = bootstrap(64).await;
+    let replayer = native(65, &contacts).await;
+    publish(&replayer, &key, &old).await;
+    let newcomer = native(66, &contacts).await;
+    assert_eq!(open(&newcomer, &key).await.unwrap().sequence, 1, "this network knows the old head");
+    let reader = native_on(store, true, 63, &contacts).await;
+    let info = open(&reader, &key).await.unwrap();
+    assert_eq!((info.sequence, info.confirmed), (2, false));
+    assert_eq!(read(&reader, &key, "", 0).await.unwrap().bytes, b"second");
+    until("the newer head reaching the others", || async { open(&newcomer, &key).await.unwrap().sequence == 2 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_4_two_heads_with_one_sequence_are_told_and_the_first_stays() {
+    let (_bootstrap, contacts) = bootstrap(71).await;
+    let key = SiteKey::from_seed([77; 32]);
+    let (one, other) = (build(&key, 3, &files()), build(&key, 3, &[("index.html", b"another".to_vec())]));
+    let store = memory();
+    let offline = native_on(store.clone(), true, 72, &[]).await;
+    publish(&offline, &key, &one).await;
+    offline.call(Command::Shutdown).await.unwrap();
+    let author = native(73, &contacts).await;
+    publish(&author, &key, &other).await;
+
+    let reader = native_on(store, true, 72, &contacts).await;
+    let info = open(&reader, &key).await.unwrap();
+    assert!(info.conflicting);
+    assert_eq!(read(&reader, &key, "", 0).await.unwrap().bytes, files()[0].1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_contribute_announces_and_serves_nothing_until_asked_to() {
+    let (_bootstrap, contacts) = bootstrap(81).await;
+    let (author, silent) = (native(82, &contacts).await, native_on(memory(), false, 83, &contacts).await);
+    let key = SiteKey::from_seed([87; 32]);
+    publish(&author, &key, &build(&key, 1, &files())).await;
+    open(&silent, &key).await.unwrap();
+    fetch_all(&silent, &key).await.unwrap();
+    author.call(Command::Shutdown).await.unwrap();
+    let reader = native(84, &contacts).await;
+    let providers = async || match reader.call(Command::Providers { address: key.address() }).await.unwrap() {
+        Reply::Providers(providers) => providers,
+        other => panic!("unexpected {other:?}"),
+    };
+    assert!(!providers().await.contains(&silent.peer_id().to_string()));
+    // Even who knows it gets nothing from it.
+    reader.call(Command::Connect { multiaddr: silent.listen_addresses().await[0].to_string() }).await.unwrap();
+    assert!(matches!(open(&reader, &key).await, Err(ApiError::NobodyServes { .. })));
+
+    silent.call(Command::SetContribution { contribution: Contribution::On }).await.unwrap();
+    until("the announcement", || async { providers().await.contains(&silent.peer_id().to_string()) }).await;
+    open(&reader, &key).await.unwrap();
+    fetch_all(&reader, &key).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_version_stays_readable_until_the_next_is_whole() {
+    let (_bootstrap, contacts) = bootstrap(91).await;
+    let store = memory();
+    let (author, reader) = (native(92, &contacts).await, native_on(store.clone(), true, 93, &contacts).await);
+    let key = SiteKey::from_seed([97; 32]);
+    publish(&author, &key, &build(&key, 1, &files())).await;
+    open(&reader, &key).await.unwrap();
+    fetch_all(&reader, &key).await.unwrap();
+    let larger = vec![("index.html", b"second".to_vec()), ("large.bin", (9..700_000u32).flat_map(|n| n.to_le_bytes()).collect())];
+    publish(&author, &key, &build(&key, 2, &larger)).await;
+    assert_eq!(open(&reader, &key).await.unwrap().sequence, 2);
+    author.call(Command::Shutdown).await.unwrap();
+    reader.call(Command::Shutdown).await.unwrap();
+
+    // Of version 2 only the beginning is here, and nobody is there: version 1 is shown, whole.
+    let alone = native_on(store.clone(), true, 93, &[]).await;
+    assert_eq!(open(&alone, &key).await.unwrap().sequence, 1);
+    assert_eq!(read(&alone, &key, "large.bin", 0).await.unwrap().bytes, files()[1].1[..1 << 20]);
+    let at_two = Command::Read {
+        address: key.address(),
+        path: "large.bin".into(),
+        offset: 1 << 20,
+        max_bytes: 1,
+        sequence: Some(2),
+    };
+    assert_eq!(alone.call(at_two).await.unwrap_err(), ApiError::VersionChanged { sequence: 1 });
+    alone.call(Command::Shutdown).await.unwrap();
+
+    let (_bootstrap, contacts) = bootstrap(94).await;
+    let author = native(95, &contacts).await;
+    publish(&author, &key, &build(&key, 2, &larger)).await;
+    let reader = native_on(store.clone(), true, 93, &contacts).await;
+    assert_eq!(open(&reader, &key).await.unwrap().sequence, 2);
+    fetch_all(&reader, &key).await.unwrap();
+    let record = store.site(key.address().blinded()).await.unwrap().unwrap();
+    assert_eq!(record.previous, None, "the new version is whole");
+    assert_eq!(store.usage().await.unwrap().chunks, record.chunks.len() as u64, "and the old one's chunks are gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_is_not_undone_by_readers_of_the_version_before() {
+    let (_bootstrap, contacts) = bootstrap(101).await;
+    let (store, key) = (memory(), SiteKey::from_seed([107; 32]));
+    let author = native_on(store.clone(), true, 102, &contacts).await;
+    publish(&author, &key, &build(&key, 1, &files())).await;
+    let reading = tokio::spawn({
+        let (author, key) = (author.clone(), key.clone());
+        async move {
+            loop {
+                let _ = open(&author, &key).await;
+                let _ = author.call(Command::Pin { address: key.address(), pinned: true }).await;
+            }
+        }
+    });
+    for sequence in 2..20 {
+        let text = format!("version {sequence}").into_bytes();
+        publish(&author, &key, &build(&key, sequence, &[("index.html", text)])).await;
+        let record = store.site(key.address().blinded()).await.unwrap().unwrap();
+        assert_eq!(Head::parse(&record.head).unwrap().sequence(), sequence);
+    }
+    reading.abort();
+    let record = store.site(key.address().blinded()).await.unwrap().unwrap();
+    assert_eq!(Head::parse(&record.head).unwrap().sequence(), 19);
+    assert!(record.pinned && record.own);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_while_it_is_fetched_does_not_come_back() {
+    let (_bootstrap, contacts) = bootstrap(111).await;
+    let store = memory();
+    let (author, reader) = (native(112, &contacts).await, native_on(store.clone(), true, 113, &contacts).await);
+    let key = SiteKey::from_seed([117; 32]);
+    let large = (0..5_000_000u32).flat_map(|n| n.to_le_bytes()).collect();
+    publish(&author, &key, &build(&key, 1, &[("index.html", b"x".to_vec()), ("large.bin", large)])).await;
+    open(&reader, &key).await.unwrap();
+    let fetching = tokio::spawn({
+        let (reader, key) = (reader.clone(), key.clone());
+        async move { fetch_all(&reader, &key).await }
+    });
+    until("some chunks", || async { store.usage().await.unwrap().chunks > 3 }).await;
+    reader.call(Command::Forget { address: key.address() }).await.unwrap();
+    let _ = fetching.await.unwrap();
+    assert_eq!(store.site(key.address().blinded()).await.unwrap(), None);
+    let usage = store.usage().await.unwrap();
+    assert!(usage.chunks < 20, "{usage:?}: what was being stored at that moment may be left, nothing after it");
 }

@@ -105,6 +105,22 @@ impl Exchange {
         }
     }
 
+    /// Has the questions to one peer answered by a test: `None` leaves one open for ever.
+    #[cfg(test)]
+    pub fn answer_for(&self, peer: PeerId, answer: impl Fn(ChunkId) -> Option<Answer> + Send + 'static) {
+        let (sender, mut inbox) = mpsc::channel(SESSION_QUEUE);
+        lock(&self.sessions).insert(peer, sender);
+        platform::spawn(async move {
+            while let Some(ask) = inbox.next().await {
+                if let Ask::Chunk { chunk, mut answers } = ask
+                    && let Some(answer) = answer(chunk)
+                {
+                    let _ = answers.send(answer).await;
+                }
+            }
+        });
+    }
+
     fn start(&self, peer: PeerId) -> mpsc::Sender<Ask> {
         let (sender, inbox) = mpsc::channel(SESSION_QUEUE);
         let exchange = self.clone();

@@ -114,6 +114,13 @@ pub(crate) struct Network {
 pub(crate) struct Gone;
 
 impl Network {
+    /// A network whose requests a test answers.
+    #[cfg(test)]
+    pub fn for_tests() -> (Self, mpsc::Receiver<Request>) {
+        let (requests, inbox) = mpsc::channel(limits::COMMAND_QUEUE);
+        (Self { requests }, inbox)
+    }
+
     async fn send(&mut self, request: Request) -> Result<(), Gone> {
         self.requests.send(request).await.map_err(|_| Gone)
     }
