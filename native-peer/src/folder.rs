@@ -8,6 +8,7 @@ use rustix::{
     io::Errno,
 };
 use std::{
+    collections::BTreeSet,
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
@@ -142,8 +143,9 @@ impl Folder {
         Ok(rustix::fs::openat(self.directory(directory)?, name, flags, Mode::empty())?.into())
     }
 
-    /// Creates a file below in one step: `write` fills a temporary file, which is then given its name. An older file of
-    /// that name is replaced only when `replace` is set.
+    /// Creates a file below in one step: `write` fills a temporary file, which is given its name once its bytes are on the
+    /// disk: a power failure leaves no name on half a file. An older file of that name is replaced only when `replace` is
+    /// set. The name itself is as durable once [`Folder::sync_directories_of`] was called.
     pub fn write(&self, path: &str, replace: bool, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         let (directory, name) = split(path);
         let directory = self.make_directory(directory)?;
@@ -152,7 +154,7 @@ impl Folder {
         let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file: File = rustix::fs::openat(&directory, &temporary, flags, Mode::from_raw_mode(0o644))?.into();
-        let result = write(&mut file).and_then(|()| {
+        let result = write(&mut file).and_then(|()| file.sync_all()).and_then(|()| {
             if replace {
                 rustix::fs::renameat(&directory, &temporary, &directory, name)?;
                 return Ok(());
@@ -172,6 +174,28 @@ impl Folder {
             let _ = rustix::fs::unlinkat(&directory, &temporary, AtFlags::empty());
         }
         result
+    }
+
+    /// Syncs the directories that these files are in, and those above them up to the folder, each once.
+    pub fn sync_directories_of<'a>(&self, files: impl IntoIterator<Item = &'a str>) -> io::Result<()> {
+        let mut directories = BTreeSet::from([""]);
+        for file in files {
+            let mut at = file;
+            while let Some((directory, _)) = at.rsplit_once('/') {
+                if !directories.insert(directory) {
+                    break;
+                }
+                at = directory;
+            }
+        }
+        for directory in directories {
+            match rustix::fs::fsync(self.directory(directory)?) {
+                // Some file systems cannot sync a directory; there is nothing to be done about it there.
+                Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is nothing in the folder.
@@ -261,6 +285,19 @@ mod tests {
         assert!(folder.write("a/b", true, |_| Err(io::Error::other("stopped"))).is_err());
         assert_eq!(fs::read_to_string(temporary.path().join("a/b")).unwrap(), "first");
         assert_eq!(fs::read_dir(temporary.path().join("a")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn directories_are_synced_down_to_the_last_and_never_through_a_link() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temporary.path()).unwrap();
+        for path in ["a/b/c/file", "a/b/other", "top"] {
+            folder.write(path, false, |file| file.write_all(b"x")).unwrap();
+        }
+        folder.sync_directories_of(["a/b/c/file", "a/b/other", "top"]).unwrap();
+        symlink("a", temporary.path().join("link")).unwrap();
+        assert!(folder.sync_directories_of(["link/b/other"]).is_err());
+        assert!(folder.sync_directories_of(["gone/file"]).is_err());
     }
 
     #[test]
