@@ -91,21 +91,22 @@ fn site_text(site: &SiteInfo) -> String {
     if site.conflicting {
         marks.push("CONFLICTING: its author signed two versions with one number".to_owned());
     }
-    if let Some(confirmed_ms) = site.last_confirmed_ms {
-        marks.push(format!("last seen {}", ago(confirmed_ms)));
-    }
-    let marks = if marks.is_empty() { String::new() } else { format!(" [{}]", marks.join(", ")) };
-    format!(
-        "{}\n  {}{marks}\n  version {}, {} files, {}, {} of {} chunks here, {} other holders known",
-        site.address,
-        printable(&site.title, TITLE_MAX_CHARS),
-        site.sequence,
-        site.files,
-        text::bytes(site.total_bytes),
-        site.held_chunks,
-        site.chunks,
-        site.holders,
-    )
+    marks.push(match site.confirmed_ms {
+        Some(time_ms) if site.confirmed => format!("confirmed as the newest version {}", ago(time_ms)),
+        Some(time_ms) => format!("last confirmed as the newest version {}", ago(time_ms)),
+        None => "not confirmed by any peer yet".to_owned(),
+    });
+    let mut pieces = vec![format!("version {}", site.sequence)];
+    pieces.extend(site.files.map(|files| format!("{files} files")));
+    pieces.push(text::bytes(site.total_bytes));
+    pieces.push(match (site.chunks, site.held_bytes) {
+        (0, _) => "only its version is remembered here".to_owned(),
+        (chunks, None) => format!("{} of {chunks} chunks here", site.held_chunks),
+        (chunks, Some(bytes)) => format!("{} of {chunks} chunks here ({})", site.held_chunks, text::bytes(bytes)),
+    });
+    pieces.push(format!("{} other holders known", site.holders));
+    let title = printable(&site.title, TITLE_MAX_CHARS);
+    format!("{}\n  {title} [{}]\n  {}", site.address, marks.join(", "), pieces.join(", "))
 }
 
 /// `meganet providers ADDRESS`
@@ -122,9 +123,8 @@ pub async fn providers(client: &Client, address: Address, output: Output) -> Res
 
 /// `meganet head ADDRESS`
 pub async fn head(client: &Client, address: Address, output: Output) -> Result<(), CommandError> {
-    let Some(head) = current_head(client, address).await? else {
-        return Err(ApiError::NotFound { asked: peers_of(client).await }.into());
-    };
+    let (head, asked) = current_head(client, address).await?;
+    let head = head.ok_or(ApiError::NotFound { asked })?;
     let inner = head.open(&ReadKey::public(&address))?;
     let previous = inner.previous.as_ref().map(ToString::to_string);
     let object = json!({
@@ -144,13 +144,6 @@ pub async fn head(client: &Client, address: Address, output: Output) -> Result<(
     Ok(())
 }
 
-async fn peers_of(client: &Client) -> u32 {
-    match client.call(Command::Status).await {
-        Ok(Reply::Status(status)) => u32::try_from(status.peers.len()).unwrap_or(u32::MAX),
-        _ => 0,
-    }
-}
-
 /// A moment, as the time since.
 fn ago(time_ms: u64) -> String {
     let seconds = unix_ms().saturating_sub(time_ms) / 1000;
@@ -159,5 +152,46 @@ fn ago(time_ms: u64) -> String {
         60..3_600 => format!("{} min ago", seconds / 60),
         3_600..172_800 => format!("{} h ago", seconds / 3_600),
         _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meganet_core::keys::SiteKey;
+    use meganet_node::api::Timings;
+
+    #[test]
+    fn a_site_that_is_not_open_claims_nothing_unknown() {
+        let open = SiteInfo {
+            address: SiteKey::from_seed([1; 32]).address(),
+            title: "T".into(),
+            index: None,
+            sequence: 7,
+            time_ms: 0,
+            confirmed_ms: Some(unix_ms()),
+            confirmed: true,
+            total_bytes: 2048,
+            files: Some(3),
+            chunks: 5,
+            held_chunks: 4,
+            held_bytes: Some(1024),
+            holders: 2,
+            sources: Vec::new(),
+            conflicting: false,
+            pinned: false,
+            own: true,
+            timings: Timings::default(),
+        };
+        let text = site_text(&open);
+        assert!(text.contains("[own, confirmed as the newest version less than a minute ago]"), "{text}");
+        assert!(text.ends_with("version 7, 3 files, 2.00 KiB, 4 of 5 chunks here (1.00 KiB), 2 other holders known"));
+        let closed = SiteInfo { files: None, held_bytes: None, confirmed: false, ..open.clone() };
+        let text = site_text(&closed);
+        assert!(text.contains("last confirmed as the newest version"), "{text}");
+        assert!(text.ends_with("version 7, 2.00 KiB, 4 of 5 chunks here, 2 other holders known"), "{text}");
+        let evicted = SiteInfo { chunks: 0, held_chunks: 0, confirmed_ms: None, ..closed };
+        let text = site_text(&evicted);
+        assert!(text.contains("not confirmed by any peer yet") && text.contains("only its version"), "{text}");
     }
 }
