@@ -40,7 +40,8 @@ Exit status:
   0 done            3 not found                     6 storage failed or is full
   1 other failure   4 found, but nobody serves it   7 the data directory is in use
   2 wrong usage     5 the input was refused         8 not connected to any peer
-                                                  130 interrupted
+                    9 the site was updated while  130 interrupted
+                      it was fetched
 
 With --json each line of the output is one JSON object; a failure is {\"error\":{\"code\":…,\"message\":…}}.
 MEGANET_LOG sets what is logged to standard error, for example MEGANET_LOG=meganet_node=debug.";
@@ -440,14 +441,14 @@ async fn get_site(node: &Access<'_>, arguments: GetArgs) -> Result<(), CommandEr
     let done = finish(result, client).await?;
     let object = json!({
         "event": "fetched", "address": address, "folder": done.into, "files": done.files, "bytes": done.bytes,
-        "sequence": done.site.sequence, "title": done.site.title,
+        "sequence": done.sequence, "title": done.title,
     });
     let text = format!(
         "{} files, {} of version {} of “{}” are in {}",
         done.files,
         text::bytes(done.bytes),
-        done.site.sequence,
-        text::printable(&done.site.title, 80),
+        done.sequence,
+        text::printable(&done.title, 80),
         done.into.display()
     );
     output.print(&object, &text);

@@ -46,6 +46,18 @@ pub enum CommandError {
          site give --key another name", .folder.display()
     )]
     KeyOfAnotherFolder { name: String, folder: PathBuf },
+    #[error(
+        "no version of this site is stored here, and no peer could be asked which is the current one. A second version \
+         with a number that was used before looks to everybody as if the key were stolen, so nothing was signed. Join \
+         the network with --bootstrap and run again; or give the number yourself: --sequence N, above every number this \
+         key has signed, and --sequence 1 if it never signed any"
+    )]
+    UnknownVersion,
+    #[error(
+        "the site was updated while it was fetched: files that were written are whole and of version {fetched}, and \
+         version {current} is the current one. Run it again, with --force into the same folder"
+    )]
+    SiteUpdated { fetched: u64, current: u64 },
     #[error("“{}” is not empty. Choose another folder, or overwrite files there with --force", .path.display())]
     NotEmpty { path: PathBuf },
     #[error("“{path}” cannot be written: {reason}. Files written before it are whole")]
@@ -68,6 +80,7 @@ pub mod exit {
     pub const STORAGE: u8 = 6;
     pub const IN_USE: u8 = 7;
     pub const OFFLINE: u8 = 8;
+    pub const SITE_UPDATED: u8 = 9;
     pub const INTERRUPTED: u8 = 130;
 }
 
@@ -95,6 +108,8 @@ impl CommandError {
             | CommandError::Head(_)
             | CommandError::KeyOfAnotherFolder { .. }
             | CommandError::NotEmpty { .. } => ("refused", exit::REFUSED),
+            CommandError::UnknownVersion => ("unknown_version", exit::REFUSED),
+            CommandError::SiteUpdated { .. } => ("site_updated", exit::SITE_UPDATED),
             CommandError::Interrupted => ("interrupted", exit::INTERRUPTED),
             CommandError::Socket(_)
             | CommandError::Start(_)
@@ -109,6 +124,7 @@ fn api_code(error: &ApiError) -> (&'static str, u8) {
         ApiError::NotFound { .. } => ("not_found", exit::NOT_FOUND),
         ApiError::NoSuchPath { .. } => ("no_such_path", exit::NOT_FOUND),
         ApiError::NobodyServes { .. } => ("nobody_serves", exit::NOT_SERVED),
+        ApiError::VersionChanged { .. } => ("site_updated", exit::SITE_UPDATED),
         ApiError::Offline => ("offline", exit::OFFLINE),
         ApiError::TooLarge { .. } => ("too_large", exit::REFUSED),
         ApiError::Refused { .. } => ("refused", exit::REFUSED),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use indicatif::ProgressBar;
 use meganet_core::{address::Address, path};
-use meganet_node::api::{ApiError, Command, Content, Event, FileInfo, READ_MAX_BYTES, Reply, SiteInfo, Stage};
+use meganet_node::api::{ApiError, Command, Content, Event, FileInfo, Files, READ_MAX_BYTES, Reply, Stage};
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -32,7 +32,9 @@ pub struct Download {
 /// What was written.
 #[derive(Debug, Clone)]
 pub struct Downloaded {
-    pub site: SiteInfo,
+    pub title: String,
+    /// The version that all files are of.
+    pub sequence: u64,
     pub into: PathBuf,
     pub files: usize,
     pub bytes: u64,
@@ -41,14 +43,14 @@ pub struct Downloaded {
 /// Fetches a site, or one file of it, and writes it.
 ///
 /// # Errors
-/// [`CommandError`]. Files already written are whole.
+/// [`CommandError`]. Files already written are whole, and all of one version.
 pub async fn get(client: &Client, download: &Download, bar: &ProgressBar) -> Result<Downloaded, CommandError> {
     let address = download.address;
     let site = match client.call(Command::OpenSite { address }).await? {
         Reply::Site(site) => site,
         _ => return Err(CommandError::UnexpectedReply),
     };
-    let files = match &download.path {
+    let Files { sequence, files } = match &download.path {
         None => {
             let files = files(client, address).await?;
             check_target(download)?;
@@ -57,10 +59,11 @@ pub async fn get(client: &Client, download: &Download, bar: &ProgressBar) -> Res
             files
         }
         Some(path) => {
-            let content = read(client, address, path, 0, 0).await?;
+            let content = read(client, address, path, 0, 0, None).await?;
             check_target(download)?;
             bar.set_length(content.size);
-            vec![FileInfo { path: content.path, media_type: content.media_type, size: content.size }]
+            let file = FileInfo { path: content.path, media_type: content.media_type, size: content.size };
+            Files { sequence: content.sequence, files: vec![file] }
         }
     };
     // The manifest was checked by the node; a path is never trusted twice removed.
@@ -73,15 +76,25 @@ pub async fn get(client: &Client, download: &Download, bar: &ProgressBar) -> Res
     let folder = Arc::new(create(&download.into)?);
     let mut bytes = 0;
     for file in &files {
-        write_file(client, address, &folder, file, download.force, bar).await?;
+        let site = Version { address, sequence };
+        write_file(client, site, &folder, file, download.force, bar).await?;
         bytes += file.size;
     }
+    let count = files.len();
+    sync(&download.into, folder, files).await?;
     bar.finish_and_clear();
-    Ok(Downloaded { site, into: download.into.clone(), files: files.len(), bytes })
+    Ok(Downloaded { title: site.title, sequence, into: download.into.clone(), files: count, bytes })
+}
+
+/// The one version of a site that is being fetched.
+#[derive(Clone, Copy)]
+struct Version {
+    address: Address,
+    sequence: u64,
 }
 
 /// The files of a site.
-pub async fn files(client: &Client, address: Address) -> Result<Vec<FileInfo>, CommandError> {
+async fn files(client: &Client, address: Address) -> Result<Files, CommandError> {
     match client.call(Command::Files { address }).await? {
         Reply::Files(files) => Ok(files),
         _ => Err(CommandError::UnexpectedReply),
@@ -127,7 +140,7 @@ fn create(into: &Path) -> Result<Folder, CommandError> {
 
 async fn write_file(
     client: &Client,
-    address: Address,
+    site: Version,
     folder: &Arc<Folder>,
     file: &FileInfo,
     replace: bool,
@@ -151,7 +164,7 @@ async fn write_file(
     let reading = async {
         let mut offset = 0;
         while offset < file.size {
-            let content = read(client, address, &file.path, offset, READ_MAX_BYTES).await?;
+            let content = read(client, site.address, &file.path, offset, READ_MAX_BYTES, Some(site.sequence)).await?;
             let count = content.bytes.len() as u64;
             if content.path != file.path || content.offset != offset || count == 0 || count > file.size - offset {
                 return Err(CommandError::UnexpectedReply);
@@ -177,14 +190,106 @@ async fn read(
     path: &str,
     offset: u64,
     max_bytes: u32,
+    sequence: Option<u64>,
 ) -> Result<Content, CommandError> {
-    match client.call(Command::Read { address, path: path.to_owned(), offset, max_bytes }).await? {
-        Reply::Content(content) => Ok(content),
-        _ => Err(CommandError::UnexpectedReply),
+    let path = path.to_owned();
+    match (client.call(Command::Read { address, path, offset, max_bytes, sequence }).await, sequence) {
+        (Ok(Reply::Content(content)), _) if sequence.is_none_or(|sequence| sequence == content.sequence) => Ok(content),
+        (Ok(_), _) => Err(CommandError::UnexpectedReply),
+        (Err(CommandError::Api(ApiError::VersionChanged { sequence: current })), Some(fetched)) => {
+            Err(CommandError::SiteUpdated { fetched, current })
+        }
+        (Err(error), _) => Err(error),
     }
+}
+
+/// Each file is on the disk already; this is for their names, so that a power failure takes none of them back.
+async fn sync(into: &Path, folder: Arc<Folder>, files: Vec<FileInfo>) -> Result<(), CommandError> {
+    let synced =
+        tokio::task::spawn_blocking(move || folder.sync_directories_of(files.iter().map(|file| file.path.as_str())));
+    synced.await.map_err(|_| CommandError::Interrupted)?.map_err(|error| write_error(&into.to_string_lossy(), &error))
 }
 
 fn write_error(path: &str, error: &io::Error) -> CommandError {
     let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     CommandError::Write { path: printable(path, 300), reason: error.to_string(), full }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::{Backend, client::RemoteNode, server::Server};
+    use futures::{FutureExt, future::BoxFuture, stream, stream::BoxStream};
+    use meganet_core::keys::SiteKey;
+    use meganet_node::api::{SiteInfo, Timings};
+
+    /// A site of two files that is updated after the first was read.
+    struct Updated(Address);
+
+    impl Updated {
+        fn site(&self) -> SiteInfo {
+            SiteInfo {
+                address: self.0,
+                title: "Updated".into(),
+                index: None,
+                sequence: 1,
+                time_ms: 0,
+                confirmed_ms: None,
+                confirmed: false,
+                total_bytes: 6,
+                files: Some(2),
+                chunks: 2,
+                held_chunks: 2,
+                held_bytes: None,
+                holders: 0,
+                sources: Vec::new(),
+                conflicting: false,
+                pinned: false,
+                own: false,
+                timings: Timings::default(),
+            }
+        }
+    }
+
+    impl Backend for Updated {
+        fn call(&self, command: Command) -> BoxFuture<'static, Result<Reply, ApiError>> {
+            let file = |path: &str| FileInfo { path: path.into(), media_type: "text/plain".into(), size: 3 };
+            let reply = match command {
+                Command::OpenSite { .. } => Ok(Reply::Site(self.site())),
+                Command::Files { .. } => Ok(Reply::Files(Files { sequence: 1, files: vec![file("a"), file("b")] })),
+                Command::Read { path, sequence: Some(1), .. } if path == "b" => {
+                    Err(ApiError::VersionChanged { sequence: 2 })
+                }
+                Command::Read { path, offset, .. } => {
+                    let sequence = if path == "b" { 2 } else { 1 };
+                    let media_type = "text/plain".into();
+                    let bytes = b"new".to_vec();
+                    Ok(Reply::Content(Content { sequence, path, media_type, size: 3, offset, bytes }))
+                }
+                _ => Ok(Reply::Done),
+            };
+            async move { reply }.boxed()
+        }
+
+        fn events(&self) -> BoxStream<'static, Event> {
+            stream::pending().boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn files_of_two_versions_are_never_put_together() {
+        let temporary = tempfile::tempdir().unwrap();
+        let socket = temporary.path().join("socket");
+        let address = SiteKey::from_seed([1; 32]).address();
+        let server = tokio::spawn(Server::bind(&socket).unwrap().run(Arc::new(Updated(address))));
+        let client = Client::Remote(RemoteNode::connect(&socket).await.unwrap().unwrap());
+        let into = temporary.path().join("copy");
+        let download = Download { address, path: None, into: into.clone(), force: false, large: false };
+        let error = get(&client, &download, &ProgressBar::hidden()).await.unwrap_err();
+        assert!(matches!(error, CommandError::SiteUpdated { fetched: 1, current: 2 }), "{error}");
+        assert_eq!(error.code(), ("site_updated", crate::error::exit::SITE_UPDATED));
+        let names: Vec<_> = std::fs::read_dir(&into).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["a"], "the file before it is whole, and nothing is left of the other");
+        server.abort();
+    }
 }
