@@ -9,7 +9,9 @@ use crate::{
     get::{self, Download},
     output::Output,
     publish::{self, Outcome, Publication},
-    sealed_key, secrets, show, text,
+    sealed_key, secrets, show,
+    site_keys::{KeyChoice, Signer},
+    text,
 };
 use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
@@ -59,7 +61,12 @@ Examples:
   meganet publish ./build --index main.html --page https://example.org/
 
 The folder is published as it is: symbolic links, pipes and names that not every system can keep are refused, and so is
-a folder that changes meanwhile. The version before stays until the new one is whole.";
+a folder that changes meanwhile. The version before stays until the new one is whole. An unchanged folder is announced
+again as it is.
+
+Every version of a site has a number of its own: two versions with one number look as if the key were stolen. So when a
+key that may have signed before is used where no version is stored and no peer can be asked, nothing is signed unless
+--sequence says the number; --sequence 1 is right for a first version only.";
 
 const GET_EXAMPLES: &str = "\
 Examples:
@@ -144,7 +151,7 @@ struct PublishArgs {
     /// Entry page [default: index.html if there is one]
     #[arg(long, value_name = "PATH")]
     index: Option<String>,
-    /// Version number to sign [default: one more than the current]
+    /// Version number to sign, at most 2^32 above the current [default: one more than the current]
     #[arg(long, value_name = "N")]
     sequence: Option<u64>,
     /// Sign a new version even if nothing changed
@@ -325,20 +332,22 @@ async fn publish_folder(node: &Access<'_>, arguments: PublishArgs) -> Result<(),
     // The folder is looked at before a key is made for it or a node started.
     let prepared = publish::prepare(&publication).await?;
     let choice = KeyChoice::new(node.directory, &publication.folder, arguments.key, arguments.key_file)?;
-    choice.check_folder()?;
-    let stored = secrets::site_key_or_new(&choice.path)?;
+    let signer = choice.signer()?;
     let client = node.connect(Network::Joined).await?;
     let local = client.is_local();
     let bar = output.progress(0, "sealing");
-    let result = publish::publish(&client, &stored.key, &publication, prepared, &bar).await;
+    let result = publish::publish(&client, &signer, &publication, prepared, &bar).await;
     bar.finish_and_clear();
     let outcome = finish(result, client).await?;
-    choice.remember_folder()?;
-    report_published(&outcome, &stored, local, &arguments.page, output);
+    report_published(&outcome, &signer, local, &arguments.page, output);
+    // It names another folder when the user gave a key that published that one; the site is published all the same.
+    if let Err(error) = choice.remember_folder() {
+        output.note(&format!("The folder could not be noted as the key's: {error}"));
+    }
     Ok(())
 }
 
-fn report_published(outcome: &Outcome, stored: &secrets::StoredKey, local: bool, page: &str, output: Output) {
+fn report_published(outcome: &Outcome, signer: &Signer, local: bool, page: &str, output: Output) {
     let link = Link { address: outcome.address, path: String::new() };
     let (page_link, scheme_link) = (link.to_page(page), link.to_scheme());
     let chunks = outcome.chunks;
@@ -348,7 +357,7 @@ fn report_published(outcome: &Outcome, stored: &secrets::StoredKey, local: bool,
         "index": outcome.index, "sequence": outcome.sequence, "previous_sequence": outcome.previous,
         "head": outcome.head_hash, "files": outcome.files, "bytes": outcome.bytes,
         "chunks": {"total": chunks.total, "new": chunks.new, "new_bytes": chunks.new_bytes},
-        "stored_on": outcome.stored_on, "served": !local, "key_file": stored.path, "key_created": stored.created,
+        "stored_on": outcome.stored_on, "served": !local, "key_file": signer.path, "key_created": signer.created,
     });
     let what = if outcome.unchanged { "nothing changed since version" } else { "published version" };
     let mut lines = format!(
@@ -361,65 +370,17 @@ fn report_published(outcome: &Outcome, stored: &secrets::StoredKey, local: bool,
         chunks.total,
         outcome.address,
     );
-    if stored.created {
+    if signer.created {
         lines.push_str(&format!(
             "\nkey      {}\n         made just now: whoever has it can replace the site, and without it you cannot. Back it up",
-            stored.path.display()
+            signer.path.display()
         ));
     }
     output.print(&object, &lines);
     if local {
         output.note("Nobody serves this site yet: it is stored here, and `meganet peer` serves it while it runs.");
-    } else if outcome.stored_on == 0 && !outcome.unchanged {
+    } else if outcome.stored_on == 0 {
         output.note("No other peer was reachable: the running peer announces the site again later.");
-    }
-}
-
-/// Which key signs, and which folder it signed last.
-struct KeyChoice {
-    path: PathBuf,
-    /// Given only when the key was not named: one folder must not replace another's site by accident.
-    guard: Option<Guard>,
-    folder: PathBuf,
-    /// Where the folder is written down.
-    note: Option<PathBuf>,
-}
-
-struct Guard {
-    name: String,
-}
-
-impl KeyChoice {
-    fn new(
-        directory: &DataDir,
-        folder: &Path,
-        key: Option<String>,
-        key_file: Option<PathBuf>,
-    ) -> Result<Self, CommandError> {
-        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-        if let Some(path) = key_file {
-            return Ok(KeyChoice { path, guard: None, folder, note: None });
-        }
-        let guard = key.is_none().then(|| Guard { name: secrets::key_name(&folder) });
-        let name = key.unwrap_or_else(|| secrets::key_name(&folder));
-        let path = secrets::key_path(&directory.keys(), &name)?;
-        Ok(KeyChoice { note: Some(path.with_extension("folder")), path, guard, folder })
-    }
-
-    fn check_folder(&self) -> Result<(), CommandError> {
-        let (Some(guard), Some(note)) = (&self.guard, &self.note) else { return Ok(()) };
-        match std::fs::read_to_string(note) {
-            Ok(text) if Path::new(text.trim_end_matches('\n')) != self.folder => {
-                Err(CommandError::KeyOfAnotherFolder { name: guard.name.clone(), folder: text.trim().into() })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn remember_folder(&self) -> Result<(), CommandError> {
-        let Some(note) = &self.note else { return Ok(()) };
-        std::fs::write(note, format!("{}\n", self.folder.display()))
-            .map_err(|error| secrets::SecretError::Io { path: note.clone(), reason: error.to_string() }.into())
     }
 }
 

@@ -6,6 +6,8 @@
 //! identity          the node's Ed25519 seed
 //! webrtc.pem        the certificate of the webrtc-direct listener: its hash is part of the node's addresses
 //! keys/NAME.key     site keys
+//! keys/NAME.folder  the folder a key published last
+//! unsigned/ADDRESS  there while the address's key, made here, has signed nothing
 //! store/            chunks and index
 //! ```
 
@@ -105,6 +107,10 @@ impl DataDir {
 
     pub fn keys(&self) -> PathBuf {
         self.path.join("keys")
+    }
+
+    pub fn unsigned_keys(&self) -> PathBuf {
+        self.path.join("unsigned")
     }
 
     pub fn store(&self) -> PathBuf {

@@ -42,14 +42,6 @@ pub enum SecretError {
     Random,
 }
 
-/// A site key and where it came from.
-pub struct StoredKey {
-    pub key: SiteKey,
-    pub path: PathBuf,
-    /// Whether it was made just now.
-    pub created: bool,
-}
-
 /// The node's identity seed, made at the first call.
 pub fn identity(path: &Path) -> Result<[u8; 32], SecretError> {
     let text = match read_private(path)? {
@@ -113,14 +105,15 @@ pub fn site_key(path: &Path) -> Result<Option<SiteKey>, SecretError> {
     Ok(Some(key))
 }
 
-/// Reads a site key, or makes one when the file does not exist.
-pub fn site_key_or_new(path: &Path) -> Result<StoredKey, SecretError> {
-    if let Some(key) = site_key(path)? {
-        return Ok(StoredKey { key, path: path.to_owned(), created: false });
-    }
+/// Makes a site key. `before` runs once its address is known and before its file, which must not exist, is there.
+pub fn new_site_key(
+    path: &Path,
+    before: impl FnOnce(&Address) -> Result<(), SecretError>,
+) -> Result<SiteKey, SecretError> {
     let key = SiteKey::from_seed(random_seed()?);
+    before(&key.address())?;
     save_site_key(path, &key)?;
-    Ok(StoredKey { key, path: path.to_owned(), created: true })
+    Ok(key)
 }
 
 /// Writes a site key to a file that must not exist.
@@ -168,11 +161,31 @@ pub fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, SecretErro
 
 /// Writes a new file that only this user may read: synced, then named; an existing file is never replaced.
 pub fn create_private(path: &Path, content: &[u8]) -> Result<(), SecretError> {
+    // Unlike a rename, a link fails when the name is taken.
+    write_private(path, content, |temporary| fs::hard_link(temporary, path))
+}
+
+/// The same, in the place of an existing file: it holds the one content or the other, whole.
+pub fn replace_private(path: &Path, content: &[u8]) -> Result<(), SecretError> {
+    write_private(path, content, |temporary| fs::rename(temporary, path))
+}
+
+/// Makes what happened to the names in a file's directory durable.
+pub fn sync_directory_of(path: &Path) -> Result<(), SecretError> {
+    let synced = File::open(parent(path)).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| SecretError::Io { path: path.to_owned(), reason: error.to_string() })
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn write_private(path: &Path, content: &[u8], name: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), SecretError> {
     let io = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => SecretError::Exists { path: path.to_owned() },
         _ => SecretError::Io { path: path.to_owned(), reason: error.to_string() },
     };
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = parent(path);
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
     let suffix: u64 = u64::from_be_bytes(meganet_node::platform::random_bytes().map_err(|_| SecretError::Random)?);
     let temporary = directory.join(format!(".new-{suffix:016x}"));
@@ -180,8 +193,7 @@ pub fn create_private(path: &Path, content: &[u8]) -> Result<(), SecretError> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
-        // Unlike a rename, a link fails when the name is taken.
-        fs::hard_link(&temporary, path)?;
+        name(&temporary)?;
         File::open(directory)?.sync_all()
     })();
     let _ = fs::remove_file(&temporary);
@@ -229,14 +241,11 @@ mod tests {
     fn a_key_survives_and_is_private() {
         let directory = tempfile::tempdir().unwrap();
         let path = key_path(&directory.path().join("keys"), "my-site").unwrap();
-        let made = site_key_or_new(&path).unwrap();
-        assert!(made.created);
+        let made = new_site_key(&path, |_| Ok(())).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let again = site_key_or_new(&path).unwrap();
-        assert!(!again.created);
-        assert_eq!(again.key.address(), made.key.address());
+        assert_eq!(site_key(&path).unwrap().unwrap().address(), made.address());
         assert_eq!(key_names(&directory.path().join("keys")).unwrap(), ["my-site"]);
-        assert!(matches!(save_site_key(&path, &made.key), Err(SecretError::Exists { .. })));
+        assert!(matches!(save_site_key(&path, &made), Err(SecretError::Exists { .. })));
         assert_eq!(fs::read_dir(directory.path().join("keys")).unwrap().count(), 1, "no temporary file is left");
     }
 
@@ -253,7 +262,7 @@ mod tests {
     fn a_damaged_key_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.key");
-        site_key_or_new(&path).unwrap();
+        new_site_key(&path, |_| Ok(())).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let at = text.len() - 2;
         let flipped = if text.as_bytes()[at] == b'0' { "1" } else { "0" };
@@ -276,6 +285,25 @@ mod tests {
         for folder in ["/a/..x", "/b/-", "/c/---a", "/d/ÄÖÜ"] {
             assert!(key_path(Path::new("/keys"), &key_name(Path::new(folder))).is_ok(), "{folder}");
         }
+    }
+
+    #[test]
+    fn a_key_is_not_made_when_what_must_be_there_before_it_fails() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.key");
+        assert!(new_site_key(&path, |_| Err(SecretError::Random)).is_err());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_stays_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/note");
+        replace_private(&path, b"first, and longer").unwrap();
+        replace_private(&path, b"second").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path().join("new")).unwrap().count(), 1, "no temporary file is left");
     }
 
     #[test]
