@@ -11,19 +11,20 @@ use crate::{
     client::Client,
     error::CommandError,
     folder::{Folder, Stamp},
+    site_keys::Signer,
     text,
 };
 use indicatif::ProgressBar;
 use meganet_core::{
     address::Address,
     head::{Head, HeadInner, next_sequence},
-    keys::{ReadKey, SiteKey},
+    keys::ReadKey,
     limits::TITLE_MAX_BYTES,
     manifest::Manifest,
     publish::{Builder, Plan, SealedChunk, SiteFile, local_references},
 };
 use meganet_node::{
-    api::{Command, HeadInfo, Reply},
+    api::{Command, CurrentHead, Reply},
     platform::unix_ms,
 };
 use scan::{Listing, ScanError, shown};
@@ -65,7 +66,7 @@ pub struct Outcome {
     pub previous: Option<u64>,
     /// Hash of the current head.
     pub head_hash: String,
-    /// Nothing had changed, so nothing was signed.
+    /// Nothing had changed, so nothing was signed: the version that was there is announced again.
     pub unchanged: bool,
     pub files: usize,
     pub bytes: u64,
@@ -86,20 +87,24 @@ pub async fn prepare(publication: &Publication) -> Result<Prepared, CommandError
 /// Publishes a folder that was looked at.
 ///
 /// # Errors
-/// [`CommandError`]; the version before stays the current one whole.
+/// [`CommandError`]; the version before stays the current one whole. [`CommandError::UnknownVersion`] when the number of
+/// that version cannot be known here.
 pub async fn publish(
     client: &Client,
-    key: &SiteKey,
+    signer: &Signer,
     publication: &Publication,
     prepared: Prepared,
     bar: &ProgressBar,
 ) -> Result<Outcome, CommandError> {
-    let address = key.address();
+    let address = signer.key.address();
     let (files, bytes) = (prepared.listing.files.len(), prepared.listing.total_bytes());
     let (title, index) = (prepared.title.clone(), prepared.index.clone());
     bar.set_length(bytes);
 
-    let current = current_head(client, address).await?;
+    let (current, asked) = current_head(client, address).await?;
+    if current.is_none() && asked == 0 && publication.sequence.is_none() && signer.may_have_signed()? {
+        return Err(CommandError::UnknownVersion);
+    }
     let sequence = next_sequence(current.as_ref().map(Head::sequence), publication.sequence)?;
 
     let (sealed, waiting) = mpsc::channel(SEALED_WAITING_MAX);
@@ -131,25 +136,33 @@ pub async fn publish(
         chunks,
         stored_on,
     };
-    // Sealing is deterministic: an unchanged site has the very same manifest chunks.
-    if let Some(head) = current.as_ref().filter(|_| !publication.force && publication.sequence.is_none())
-        && head.open(&read).is_ok_and(|before| before.manifest == refs)
-    {
-        return Ok(outcome(head, true, chunks, 0));
-    }
     let chunks = chunks + upload::store_all(client, refs.iter().map(|chunk| chunk.id).zip(manifest_chunks)).await?;
-    let head = Head::sign(key, &read, sequence, &inner)?;
+    // Sealing is deterministic: an unchanged site has the very same manifest chunks. Its head is announced again: nobody
+    // may have been reachable the last time, or those who took it may have gone.
+    let unchanged = current.as_ref().filter(|head| {
+        let may_stay = !publication.force && publication.sequence.is_none();
+        may_stay && head.open(&read).is_ok_and(|before| before.manifest == refs)
+    });
+    let (head, is_unchanged) = match unchanged {
+        Some(head) => (head.clone(), true),
+        None => {
+            signer.signs()?;
+            (Head::sign(&signer.key, &read, sequence, &inner)?, false)
+        }
+    };
     match client.call(Command::Publish { address, head: head.as_bytes().to_vec() }).await? {
-        Reply::Published(published) => Ok(outcome(&head, false, chunks, published.stored_on)),
+        Reply::Published(published) => Ok(outcome(&head, is_unchanged, chunks, published.stored_on)),
         _ => Err(CommandError::UnexpectedReply),
     }
 }
 
-/// The head to chain to: the highest the node knows or the network returns.
-pub async fn current_head(client: &Client, address: Address) -> Result<Option<Head>, CommandError> {
+/// The head to chain to, the highest the node knows or the network returns; and how many peers were asked for it.
+pub async fn current_head(client: &Client, address: Address) -> Result<(Option<Head>, u32), CommandError> {
     match client.call(Command::CurrentHead { address }).await? {
-        Reply::Head(None) => Ok(None),
-        Reply::Head(Some(HeadInfo { bytes, .. })) => Ok(Some(Head::parse_for(&bytes, &address.blinded())?)),
+        Reply::Head(CurrentHead { head, asked }) => {
+            let parse = |bytes: Vec<u8>| Head::parse_for(&bytes, &address.blinded());
+            Ok((head.map(|head| parse(head.bytes)).transpose()?, asked))
+        }
         _ => Err(CommandError::UnexpectedReply),
     }
 }

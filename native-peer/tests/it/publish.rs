@@ -80,6 +80,51 @@ fn one_folder_does_not_replace_another_by_its_name() {
 }
 
 #[test]
+fn a_version_is_not_numbered_anew_where_none_is_known() {
+    let place = Place::new();
+    let site = place.site(&[("index.html", b"1")]);
+    let first = publish(&place, &site, &[]).ok().event("published");
+    // The same key on a machine that never saw the site and reaches nobody.
+    let keys = place.data().join("keys");
+    let other = Place::new();
+    fs::create_dir_all(other.data()).unwrap();
+    let copied = std::process::Command::new("cp").arg("-a").arg(&keys).arg(other.data()).status().unwrap();
+    assert!(copied.success());
+    let run = publish(&other, &site, &[]);
+    assert_eq!((run.error_code().as_str(), run.code()), ("unknown_version", Some(5)), "{}", run.out);
+    assert!(run.out.contains("--sequence 1") && run.out.contains("stolen"), "{}", run.out);
+    assert_eq!(publish(&other, &site, &["--sequence", "4294967297"]).error_code(), "refused");
+    let second = publish(&other, &site, &["--sequence", "2"]).ok().event("published");
+    assert_eq!((number(&second["sequence"]), &second["address"]), (2, &first["address"]));
+    assert_eq!(number(&publish(&other, &site, &["--force"]).ok().event("published")["sequence"]), 3);
+}
+
+#[test]
+fn a_first_publication_that_failed_is_simply_tried_again() {
+    let place = Place::new();
+    let site = place.site(&[("index.html", b"1")]);
+    // The store's place is taken: the key is made, and the node does not start.
+    crate::support::write_files(&place.data(), &[("store", b"in the way")]);
+    assert_eq!(publish(&place, &site, &[]).error_code(), "storage");
+    assert_eq!(place.json(["key", "list"]).ok().objects().len(), 1);
+    fs::remove_file(place.data().join("store")).unwrap();
+    assert_eq!(number(&publish(&place, &site, &[]).ok().event("published")["sequence"]), 1);
+}
+
+#[test]
+fn an_unchanged_site_is_announced_again() {
+    let (hub, place) = (Place::new(), Place::new());
+    let site = place.site(&[("index.html", b"1")]);
+    let published = publish(&place, &site, &[]).ok().event("published");
+    assert_eq!(number(&published["stored_on"]), 0, "nobody was there");
+    let peer = hub.peer(&[]);
+    let again = publish(&place, &site, &["--bootstrap", &peer.address("/tcp/")]).ok().event("unchanged");
+    assert!(number(&again["stored_on"]) >= 1, "{again}");
+    let head = hub.json(["head", published["address"].as_str().unwrap()]).ok().event("head");
+    assert_eq!(head["hash"], published["head"]);
+}
+
+#[test]
 fn a_key_file_elsewhere_is_made_and_used() {
     let place = Place::new();
     let site = place.site(&[("index.html", b"1")]);
