@@ -35,6 +35,15 @@ pub struct ChunkRow {
     pub stored_ms: u64,
 }
 
+/// The site records of an index.
+#[derive(Debug, Default)]
+pub struct Records {
+    pub records: Vec<SiteRecord>,
+    /// Records that do not decode. Nobody knows which chunks they name: while there is one, a chunk that no other record
+    /// names may be its.
+    pub damaged: u64,
+}
+
 /// One change to the index.
 #[derive(Debug)]
 pub enum Change {
@@ -100,19 +109,18 @@ impl Index {
         bytes.map(|bytes| decode_site(&bytes)).transpose()
     }
 
-    /// All site records with their keys. A record that no longer decodes is left out and logged.
-    pub fn sites(&self) -> Result<Vec<([u8; 32], SiteRecord)>, StoreError> {
+    /// All site records, and how many there are that do not decode.
+    pub fn sites(&self) -> Result<Records, StoreError> {
         self.read(|transaction| {
             let table = transaction.open_table(SITES)?;
-            let mut records = Vec::new();
+            let mut found = Records::default();
             for row in table.iter()? {
-                let (key, value) = row?;
-                match (<[u8; 32]>::try_from(key.value()), decode_site(value.value())) {
-                    (Ok(key), Ok(record)) => records.push((key, record)),
-                    _ => tracing::warn!("a damaged site record was left out"),
+                match decode_site(row?.1.value()) {
+                    Ok(record) => found.records.push(record),
+                    Err(_) => found.damaged += 1,
                 }
             }
-            Ok(records)
+            Ok(found)
         })
     }
 

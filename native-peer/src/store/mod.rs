@@ -106,7 +106,7 @@ impl Table {
 
 impl FileStore {
     /// Opens or creates the store in `directory`, sweeps what interrupted writes left, and drops chunks that no site
-    /// record names. `quota_bytes` bounds the chunk bytes kept.
+    /// record names, unless a record is damaged: they may be its. `quota_bytes` bounds the chunk bytes kept.
     ///
     /// # Errors
     /// [`OpenError`], naming the path.
@@ -158,17 +158,28 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Makes files and index agree: a row needs a file, a file needs a row and a site that uses it.
+    /// Makes files and index agree: a row needs a file, a file needs a row and a site that uses it. While a site's record
+    /// is damaged only rows without a file go.
     fn reconcile(&self) -> Result<(), OpenError> {
         let at = self.files.root().to_owned();
         let files: HashSet<ChunkId> =
             self.files.sweep().map_err(|error| OpenError::from_io(&at, &error))?.into_iter().collect();
         let sites = self.index.sites()?;
-        let used: HashSet<ChunkId> = sites.iter().flat_map(|(_, record)| record.chunks.iter().copied()).collect();
+        let keep_all = sites.damaged > 0;
+        if keep_all {
+            tracing::error!(
+                "{} of the site records in “{}” are damaged. Those sites do not open, and none of their chunks was deleted. \
+                 Restore that folder from a backup; without one, stop this peer, move the folder away, publish your own \
+                 sites again and fetch the others",
+                sites.damaged,
+                at.parent().unwrap_or(&at).display()
+            );
+        }
+        let used: HashSet<ChunkId> = sites.records.iter().flat_map(|record| record.chunks.iter().copied()).collect();
         let mut table = Table { sites: self.index.site_count()?, ..Table::default() };
         let mut changes = Vec::new();
         for (id, row) in self.index.chunks()? {
-            if files.contains(&id) && used.contains(&id) {
+            if files.contains(&id) && (keep_all || used.contains(&id)) {
                 table.insert(id, row);
             } else {
                 changes.push(Change::NoChunk(id));
@@ -177,7 +188,7 @@ impl Shared {
         if !changes.is_empty() {
             self.index.apply(&changes)?;
         }
-        for id in files.iter().filter(|id| !table.rows.contains_key(id)) {
+        for id in files.iter().filter(|id| !keep_all && !table.rows.contains_key(id)) {
             self.files.remove(*id).map_err(|error| OpenError::from_io(&at, &error))?;
         }
         *self.table() = table;
@@ -246,7 +257,7 @@ impl Store for FileStore {
     }
 
     fn sites(&self) -> BoxFuture<'_, Result<Vec<SiteRecord>, StoreError>> {
-        Box::pin(self.read(|shared| Ok(shared.index.sites()?.into_iter().map(|(_, record)| record).collect())))
+        Box::pin(self.read(|shared| Ok(shared.index.sites()?.records)))
     }
 
     fn value(&self, name: &'static str) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {

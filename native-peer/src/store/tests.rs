@@ -150,14 +150,18 @@ async fn the_quota_evicts_the_longest_unused_and_never_own_or_pinned() {
     store.put_site(SiteRecord { own: true, ..record(1, &[ids[0]]) }).await.unwrap();
     store.put_site(SiteRecord { pinned: true, ..record(2, &[ids[1]]) }).await.unwrap();
     // The older of the two shares a chunk with the pinned one: that chunk stays.
-    store.put_site(record(3, &[ids[1], ids[2]])).await.unwrap();
-    store.put_site(record(4, &[ids[3]])).await.unwrap();
+    let (older, younger) = (record(3, &[ids[1], ids[2]]), record(4, &[ids[3]]));
+    store.put_site(older.clone()).await.unwrap();
+    store.put_site(younger.clone()).await.unwrap();
 
     let (fifth, bytes) = chunk(5, 20_000);
     store.put_chunk(fifth, bytes).await.unwrap();
     let has = async |id| store.has_chunk(id).await.unwrap();
     assert_eq!([has(ids[0]).await, has(ids[1]).await, has(ids[2]).await, has(ids[3]).await], [true, true, false, true]);
-    assert_eq!(store.sites().await.unwrap().len(), 3);
+    // What was seen stays: the head and the proof of a conflict, so that no older version passes for the newest later.
+    let only_its_head = |record: &SiteRecord| Some(SiteRecord { chunks: Vec::new(), ..record.clone() });
+    assert_eq!(store.site(older.address.blinded()).await.unwrap(), only_its_head(&older));
+    assert_eq!(store.site(younger.address.blinded()).await.unwrap(), Some(younger.clone()));
 
     let (sixth, bytes) = chunk(6, 10_000);
     store.put_chunk(sixth, bytes).await.unwrap();
@@ -167,7 +171,8 @@ async fn the_quota_evicts_the_longest_unused_and_never_own_or_pinned() {
     let error = store.put_chunk(seventh, bytes).await.unwrap_err();
     assert!(matches!(error, StoreError::Full(_)) && !error.is_fatal(), "{error}");
     assert!(has(fifth).await && has(ids[0]).await && has(ids[1]).await);
-    assert_eq!(store.usage().await.unwrap(), Usage { chunks: 4, bytes: 50_000, sites: 2 });
+    assert_eq!(store.usage().await.unwrap(), Usage { chunks: 4, bytes: 50_000, sites: 4 });
+    assert_eq!(store.site(younger.address.blinded()).await.unwrap(), only_its_head(&younger));
 }
 
 #[tokio::test]
@@ -199,6 +204,49 @@ async fn case_54_a_newer_schema_is_refused_and_left_alone() {
     assert!(matches!(error, OpenError::NewerSchema { found: 2, supported: 1, .. }), "{error}");
     assert!(error.to_string().contains("index.redb"));
     assert_eq!(chunk_files(directory.path()).len(), 1, "nothing was swept");
+}
+
+/// Puts bytes that are no record in the place of a site's record. A store that was just dropped may still be closing.
+async fn damage_record(directory: &Path, record: &SiteRecord) {
+    let database = loop {
+        match redb::Database::create(directory.join("index.redb")) {
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => tokio::time::sleep(Duration::from_millis(10)).await,
+            other => break other.unwrap(),
+        }
+    };
+    let transaction = database.begin_write().unwrap();
+    let sites: redb::TableDefinition<&[u8], &[u8]> = redb::TableDefinition::new("sites");
+    let key = record.address.blinded();
+    transaction.open_table(sites).unwrap().insert(key.as_bytes().as_slice(), b"\xff".as_slice()).unwrap();
+    transaction.commit().unwrap();
+}
+
+#[tokio::test]
+async fn no_chunk_is_deleted_while_nobody_knows_whose_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let (own, whole) = (chunk(1, 3000), chunk(2, 3000));
+    let damaged = SiteRecord { own: true, ..record(1, &[own.0]) };
+    {
+        let store = open(directory.path()).await;
+        store.put_chunk(own.0, own.1.clone()).await.unwrap();
+        store.put_chunk(whole.0, whole.1.clone()).await.unwrap();
+        store.put_site(damaged.clone()).await.unwrap();
+        store.put_site(record(2, &[whole.0])).await.unwrap();
+    }
+    damage_record(directory.path(), &damaged).await;
+    let (stray, stray_bytes) = chunk(3, 300);
+    write_behind_its_back(directory.path(), stray, &stray_bytes);
+    {
+        let store = open(directory.path()).await;
+        assert_eq!(store.sites().await.unwrap(), [record(2, &[whole.0])]);
+        assert_eq!(store.chunk(own.0).await.unwrap(), Some(own.1.clone()));
+        assert_eq!(chunk_files(directory.path()).len(), 3);
+        // The record comes back, from a backup or from the network.
+        store.put_site(damaged).await.unwrap();
+    }
+    let store = open(directory.path()).await;
+    assert_eq!(store.chunk(own.0).await.unwrap(), Some(own.1));
+    assert_eq!(chunk_files(directory.path()).len(), 2, "now it is known that the third is nobody's");
 }
 
 #[tokio::test]

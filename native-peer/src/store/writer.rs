@@ -6,11 +6,12 @@
 use super::{
     Shared, StoreError,
     files::Found,
-    index::{Change, ChunkRow},
+    index::{Change, ChunkRow, Records},
     storage_error,
 };
 use bytes::Bytes;
 use meganet_core::hash::ChunkId;
+use meganet_node::store::SiteRecord;
 use std::{
     collections::{HashMap, HashSet},
     sync::Weak,
@@ -186,8 +187,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes room for chunks: lets old chunks of no site go, then whole sites, the longest unused first, never one that
-    /// is pinned, published from here, or that these chunks belong to.
+    /// Makes room for chunks: lets old chunks of no site go, then the chunks of whole sites, the longest unused first,
+    /// never of one that is pinned, published from here, or that these chunks belong to. Their records stay, with the
+    /// highest head seen and the proof of a conflict: nobody can show an older version again because of it.
     fn make_room(&self, fresh: &[(ChunkId, Bytes)]) -> Result<(), StoreError> {
         let needed: u64 = fresh.iter().map(|(_, sealed)| sealed.len() as u64).sum();
         let free = self.files.free_bytes().map_err(|error| storage_error("free space", &error))?;
@@ -210,10 +212,10 @@ impl Shared {
     /// Evicts until at least `excess` bytes are gone or nothing may go; returns the bytes gone.
     fn evict(&self, excess: u64, fresh: &[(ChunkId, Bytes)]) -> Result<u64, StoreError> {
         let incoming: HashSet<ChunkId> = fresh.iter().map(|(id, _)| *id).collect();
-        let mut sites = self.index.sites()?;
-        sites.sort_by_key(|(_, record)| record.used_ms);
+        let Records { records: mut sites, damaged } = self.index.sites()?;
+        sites.sort_by_key(|record| record.used_ms);
         let mut users: HashMap<ChunkId, u32> = HashMap::new();
-        for id in sites.iter().flat_map(|(_, record)| record.chunks.iter().copied().collect::<HashSet<_>>()) {
+        for id in sites.iter().flat_map(|record| record.chunks.iter().copied().collect::<HashSet<_>>()) {
             *users.entry(id).or_default() += 1;
         }
         let size_of = |ids: &[ChunkId]| -> u64 {
@@ -226,14 +228,14 @@ impl Shared {
             .table()
             .rows
             .iter()
-            .filter(|(id, row)| row.stored_ms < before_ms && !users.contains_key(id))
+            .filter(|(id, row)| damaged == 0 && row.stored_ms < before_ms && !users.contains_key(id))
             .map(|(id, _)| *id)
             .collect();
         let mut gone = size_of(&orphans);
         if !orphans.is_empty() {
             self.forget_chunks(&orphans, Vec::new())?;
         }
-        for (key, record) in sites {
+        for record in sites.into_iter().filter(|record| !record.chunks.is_empty()) {
             let kept = record.own || record.pinned || record.chunks.iter().any(|id| incoming.contains(id));
             if gone >= excess || kept {
                 continue;
@@ -248,9 +250,8 @@ impl Shared {
             }
             gone += size_of(&freed);
             tracing::info!(site = %record.address.short(), "evicted to make room");
-            self.forget_chunks(&freed, vec![Change::NoSite(key)])?;
-            let count = self.index.site_count()?;
-            self.table().sites = count;
+            let only_its_head = SiteRecord { chunks: Vec::new(), ..record };
+            self.forget_chunks(&freed, vec![Change::Site(Box::new(only_its_head))])?;
         }
         Ok(gone)
     }
