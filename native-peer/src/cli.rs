@@ -157,7 +157,7 @@ struct PublishArgs {
     /// Sign a new version even if nothing changed
     #[arg(long)]
     force: bool,
-    /// Publish names that usually hold secrets (.git, .env, .ssh, …) too
+    /// Publish names that usually hold secrets or history (.git, .env*, .ssh, id_rsa, …) too
     #[arg(long)]
     include_private: bool,
     /// The page that links should open in

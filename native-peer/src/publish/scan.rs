@@ -17,8 +17,30 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Names that hold secrets or history rather than a site; published only when asked for.
-const PRIVATE_NAMES: [&str; 8] = [".git", ".hg", ".svn", ".ssh", ".gnupg", ".env", ".netrc", ".aws"];
+/// Names, in any case, that hold secrets or history rather than a site; published only when asked for. Names that may as
+/// well be something else, such as `*.key` (also a slide show) or `*.pem` (also a public certificate), are not among them.
+const PRIVATE_NAMES: [&str; 18] = [
+    ".git",
+    ".hg",
+    ".svn",
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".kube",
+    ".netrc",
+    "_netrc",
+    ".npmrc",
+    ".pypirc",
+    ".pgpass",
+    ".htpasswd",
+    ".git-credentials",
+    "id_rsa",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ed25519",
+];
+/// And names that begin like this: `.env.local`, `.envrc`.
+const PRIVATE_PREFIX: &str = ".env";
 
 /// Why a folder cannot be published. Nothing was signed or changed; an earlier version stays as it is.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +151,8 @@ pub fn list(folder: &Folder, include_private: bool) -> Result<Listing, ScanError
 
 fn check_private(path: &str, include_private: bool) -> Result<(), ScanError> {
     let name = path.rsplit('/').next().unwrap_or(path);
-    if !include_private && PRIVATE_NAMES.contains(&name) {
+    let name = name.to_ascii_lowercase();
+    if !include_private && (name.starts_with(PRIVATE_PREFIX) || PRIVATE_NAMES.contains(&name.as_str())) {
         return Err(ScanError::Private { path: shown(path) });
     }
     Ok(())
@@ -219,6 +242,19 @@ mod tests {
         fs::write(temporary.path().join("sub/.git/config"), "x").unwrap();
         assert!(matches!(scan(temporary.path(), false), Err(ScanError::Private { .. })));
         assert_eq!(scan(temporary.path(), true).unwrap().1.files.len(), 1);
+    }
+
+    #[test]
+    fn names_of_secrets_are_known() {
+        for name in [".env", ".env.production", ".ENVRC", ".npmrc", ".pypirc", ".htpasswd", "id_rsa", "id_ed25519"] {
+            for path in [name.to_owned(), format!("deep/er/{name}")] {
+                assert!(matches!(check_private(&path, false), Err(ScanError::Private { .. })), "{path}");
+                assert!(check_private(&path, true).is_ok(), "{path}");
+            }
+        }
+        for name in ["env", "id_rsa.pub", "talk.key", "certificate.pem", ".well-known", ".htaccess"] {
+            assert!(check_private(name, false).is_ok(), "{name}");
+        }
     }
 
     #[test]
