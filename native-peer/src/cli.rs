@@ -94,9 +94,9 @@ struct Common {
     /// First contact: a page (https://HOST/) or a peer (/ip4/…/p2p/PEER); may be given several times
     #[arg(long, global = true, env = "MEGANET_BOOTSTRAP", value_name = "URL|MULTIADDR", value_delimiter = ',')]
     bootstrap: Vec<Bootstrap>,
-    /// Bytes of other people's sites to keep: 500M, 20G
-    #[arg(long, global = true, env = "MEGANET_QUOTA", value_name = "SIZE", default_value = "20G", value_parser = parse_size)]
-    quota: u64,
+    /// Bytes of other people's sites to keep: 500M, 20G [default: what `peer` was given last, at first 20G]
+    #[arg(long, global = true, env = "MEGANET_QUOTA", value_name = "SIZE", value_parser = parse_size)]
+    quota: Option<u64>,
 }
 
 #[derive(Subcommand)]

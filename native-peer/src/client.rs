@@ -44,7 +44,8 @@ pub enum Network {
 #[derive(Debug, Clone)]
 pub struct LocalOptions {
     pub bootstrap: Vec<Bootstrap>,
-    pub quota_bytes: u64,
+    /// `None`: the one the peer keeps by.
+    pub quota_bytes: Option<u64>,
 }
 
 /// A node to give commands to.
@@ -135,8 +136,9 @@ impl LocalNode {
         output: Output,
     ) -> Result<Self, CommandError> {
         let seed = secrets::identity(&directory.identity())?;
-        let store = FileStore::open(&directory.store(), store_quota(options.quota_bytes)).await?;
-        let mut config = NodeConfig { store_quota_bytes: options.quota_bytes, ..NodeConfig::short_lived(seed) };
+        let quota_bytes = directory.quota(options.quota_bytes)?;
+        let store = FileStore::open(&directory.store(), store_quota(quota_bytes)).await?;
+        let mut config = NodeConfig { store_quota_bytes: quota_bytes, ..NodeConfig::short_lived(seed) };
         let has_bootstrap = network == Network::Joined && !options.bootstrap.is_empty();
         if has_bootstrap {
             let (addresses, pages) = bootstrap::split(&options.bootstrap);

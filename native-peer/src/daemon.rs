@@ -32,7 +32,8 @@ pub struct PeerOptions {
     pub listen: Vec<Multiaddr>,
     pub external: Vec<Multiaddr>,
     pub bootstrap: Vec<Bootstrap>,
-    pub quota_bytes: u64,
+    /// `None`: the one it was given last.
+    pub quota_bytes: Option<u64>,
 }
 
 struct NodeBackend(NodeHandle);
@@ -63,7 +64,11 @@ pub async fn run(directory: &DataDir, options: PeerOptions, output: Output) -> R
     let certificate = secrets::certificate(&directory.certificate(), || {
         meganet_transport::generate_certificate_pem().map_err(|error| error.to_string())
     })?;
-    let store = FileStore::open(&directory.store(), store_quota(options.quota_bytes)).await?;
+    let quota_bytes = directory.quota(options.quota_bytes)?;
+    if options.quota_bytes.is_some() {
+        directory.keep_quota(quota_bytes)?;
+    }
+    let store = FileStore::open(&directory.store(), store_quota(quota_bytes)).await?;
     let (addresses, pages) = bootstrap::split(&options.bootstrap);
     let listeners = options.listen.len();
     let config = NodeConfig {
@@ -71,7 +76,7 @@ pub async fn run(directory: &DataDir, options: PeerOptions, output: Output) -> R
         external: options.external,
         bootstrap: addresses,
         webrtc_certificate_pem: Some(certificate),
-        store_quota_bytes: options.quota_bytes,
+        store_quota_bytes: quota_bytes,
         ..NodeConfig::native(seed)
     };
     let handle = Node::start(config, Arc::new(store)).await?;

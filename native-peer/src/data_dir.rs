@@ -7,10 +7,12 @@
 //! webrtc.pem        the certificate of the webrtc-direct listener: its hash is part of the node's addresses
 //! keys/NAME.key     site keys
 //! keys/NAME.folder  the folder a key published last
+//! quota             bytes of other people's sites to keep, as last given to `meganet peer`
 //! unsigned/ADDRESS  there while the address's key, made here, has signed nothing
 //! store/            chunks and index
 //! ```
 
+use crate::secrets::{SecretError, replace_private};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
@@ -20,6 +22,10 @@ use std::{
 
 /// The lock file's content is for people; this much of it is read.
 const HOLDER_MAX_BYTES: u64 = 1024;
+/// Bytes of other people's sites to keep when nothing else was ever said.
+const DEFAULT_QUOTA_BYTES: u64 = 20 << 30;
+/// A quota has at most 20 digits.
+const QUOTA_FILE_MAX_BYTES: u64 = 64;
 
 /// Why a data directory cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,10 @@ pub enum DataDirError {
          --data-dir", .path.display()
     )]
     Unusable { path: PathBuf, reason: String },
+    #[error(
+        "“{}” holds no quota: {reason}. Nothing was evicted. Run `meganet peer` with --quota once, or delete the file", .path.display()
+    )]
+    Quota { path: PathBuf, reason: String },
 }
 
 /// An existing, writable data directory.
@@ -109,6 +119,37 @@ impl DataDir {
         self.path.join("keys")
     }
 
+    /// The quota in bytes: the requested one, else the one that was kept, else the default. Commands that run between two
+    /// runs of the peer must not evict what it would keep.
+    ///
+    /// # Errors
+    /// [`DataDirError::Quota`] when the kept one cannot be read.
+    pub fn quota(&self, requested: Option<u64>) -> Result<u64, DataDirError> {
+        if let Some(quota) = requested {
+            return Ok(quota);
+        }
+        let path = self.quota_file();
+        let mut text = String::new();
+        let read = File::open(&path).and_then(|file| file.take(QUOTA_FILE_MAX_BYTES).read_to_string(&mut text));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(DEFAULT_QUOTA_BYTES),
+            Err(error) => Err(DataDirError::Quota { path, reason: error.to_string() }),
+            Ok(_) => text.trim().parse().map_err(|_| DataDirError::Quota { path, reason: "it is no number".into() }),
+        }
+    }
+
+    /// Keeps a quota for the runs that are given none.
+    ///
+    /// # Errors
+    /// [`SecretError::Io`]; the one kept before is still there.
+    pub fn keep_quota(&self, quota_bytes: u64) -> Result<(), SecretError> {
+        replace_private(&self.quota_file(), format!("{quota_bytes}\n").as_bytes())
+    }
+
+    fn quota_file(&self) -> PathBuf {
+        self.path.join("quota")
+    }
+
     pub fn unsigned_keys(&self) -> PathBuf {
         self.path.join("unsigned")
     }
@@ -159,6 +200,23 @@ mod tests {
         assert!(holder.contains(&std::process::id().to_string()), "{holder}");
         drop(first);
         directory.lock().unwrap();
+    }
+
+    #[test]
+    fn the_quota_is_the_given_one_else_the_kept_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = DataDir::open(Some(temporary.path().to_owned())).unwrap();
+        assert_eq!(directory.quota(None).unwrap(), DEFAULT_QUOTA_BYTES);
+        for kept in [u64::MAX, 0, 50 << 30] {
+            directory.keep_quota(kept).unwrap();
+            assert_eq!(directory.quota(None).unwrap(), kept);
+        }
+        assert_eq!(directory.quota(Some(7)).unwrap(), 7);
+        assert_eq!(directory.quota(None).unwrap(), 50 << 30, "a quota for one command is not kept");
+        for damaged in ["", "many", "-1", "18446744073709551616"] {
+            fs::write(temporary.path().join("quota"), damaged).unwrap();
+            assert!(matches!(directory.quota(None), Err(DataDirError::Quota { .. })), "{damaged:?}");
+        }
     }
 
     #[test]

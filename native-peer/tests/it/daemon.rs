@@ -88,6 +88,23 @@ fn unprivileged(place: &Place, arguments: &[&str]) -> Run {
 }
 
 #[test]
+fn commands_between_two_runs_of_the_peer_keep_by_its_quota() {
+    let place = Place::new();
+    let kept = || fs::read_to_string(place.data().join("quota")).unwrap();
+    place.peer(&["--quota", "50G"]).stop("-TERM");
+    assert_eq!(kept(), format!("{}\n", 50u64 << 30));
+    place.json(["status", "--quota", "1G"]).ok();
+    place.peer(&[]).stop("-TERM");
+    assert_eq!(kept(), format!("{}\n", 50u64 << 30), "only a peer that is given one changes it");
+    // What is kept is used: a short-lived node does not go on with another when it cannot be read.
+    fs::write(place.data().join("quota"), "much").unwrap();
+    let run = place.json(["sites"]);
+    assert_eq!((run.error_code().as_str(), run.code()), ("storage", Some(6)), "{}", run.out);
+    assert!(run.out.contains("--quota"), "{}", run.out);
+    place.json(["sites", "--quota", "1G"]).ok();
+}
+
+#[test]
 fn a_taken_port_is_an_error_with_its_address() {
     let place = Place::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
