@@ -100,14 +100,10 @@ impl Swarm {
         for name in SAMPLES {
             let folder = workspace.root.join("samples").join(name);
             say(&format!("publishing samples/{name}"));
-            let mut publish = Command::new(workspace.program("meganet"));
-            publish.arg("publish").arg(&folder).arg("--data-dir").arg(&peer_data);
+            let mut publish = publishing(Command::new(workspace.program("meganet")), name, &folder, &peer_data);
             publish.args(["--bootstrap", &contact, "--page", &page, "--json"]);
-            let link = link_in(&publish.output().context("cannot start meganet publish")?, &publish)?;
+            let Some(link) = published(&mut publish, stop)? else { return Ok(None) };
             lines.push_str(&format!("  {name:8} {link}\n"));
-            if stop.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
         }
         let meganet = workspace.program("meganet");
         lines.push_str(&format!(
@@ -155,6 +151,23 @@ fn ready(child: &mut Process, stop: &AtomicBool) -> Result<bool> {
     Ok(false)
 }
 
+/// `meganet publish` of a sample. The key is named: unnamed, it would refuse the samples of a clone that was moved since,
+/// as those of another folder.
+fn publishing(mut meganet: Command, name: &str, folder: &Path, data: &Path) -> Command {
+    meganet.arg("publish").arg(folder).args(["--key", name]).arg("--data-dir").arg(data);
+    meganet
+}
+
+/// The link it printed; none when the user stopped it meanwhile. Ctrl-C in a terminal reaches it too, so it has failed
+/// then, and that is nothing to report.
+fn published(publish: &mut Command, stop: &AtomicBool) -> Result<Option<String>> {
+    let output = publish.output().context("cannot start meganet publish")?;
+    if stop.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    link_in(&output, publish).map(Some)
+}
+
 /// The link in what `meganet publish --json` printed.
 fn link_in(output: &std::process::Output, command: &Command) -> Result<String> {
     let printed = String::from_utf8_lossy(&output.stdout);
@@ -171,4 +184,32 @@ fn link_in(output: &std::process::Output, command: &Command) -> Result<String> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find_map(|line| Some(line["link"].as_str()?.to_owned()))
         .with_context(|| format!("meganet publish printed no link:\n{printed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_published_by_the_name_of_their_key() {
+        let command = publishing(Command::new("meganet"), "guide", Path::new("moved/guide"), Path::new("data"));
+        assert_eq!(command::shown(&command), "meganet publish moved/guide --key guide --data-dir data");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_publication_that_was_stopped_is_no_failure() {
+        let sh = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        let stop = AtomicBool::new(false);
+        let link = published(&mut sh(r#"echo '{"link":"http://x/"}'"#), &stop).expect("it prints a link");
+        assert_eq!(link.as_deref(), Some("http://x/"));
+        let error = published(&mut sh("echo why >&2; exit 130"), &stop).expect_err("nobody stopped it");
+        assert!(error.to_string().contains("why"), "{error}");
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(published(&mut sh("exit 130"), &stop).expect("it was stopped"), None);
+    }
 }
