@@ -19,5 +19,6 @@ pub struct Options {
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     setup::ensure(setup::For::Testing)?;
     build::for_checks(workspace)?;
-    command::run(Command::new(workspace.program("bench")).current_dir(&workspace.root).args(&options.arguments))
+    let mut bench = Command::new(workspace.program("bench"));
+    command::run(setup::with_chromium(bench.current_dir(&workspace.root).args(&options.arguments)))
 }

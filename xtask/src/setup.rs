@@ -1,6 +1,8 @@
 //! `setup`: finds what this machine lacks and installs it where that is safe to do; otherwise says exactly what to type.
 
+use std::env;
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -9,6 +11,32 @@ use crate::command::{find, output, run, say, succeeds};
 
 /// Browser bundles are compiled for this target.
 pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// Names the browser of the tests, for the e2e crate and for people who want another one than [`chromium`] finds.
+pub const CHROMIUM_VARIABLE: &str = "MEGANET_CHROMIUM";
+/// What systems call it; any of them will do.
+const CHROMIUM_NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/// The browser of the tests: the one the environment names, else the first in `PATH`.
+pub fn chromium() -> Option<PathBuf> {
+    chromium_of(env::var_os(CHROMIUM_VARIABLE).map(PathBuf::from), find)
+}
+
+fn chromium_of(named: Option<PathBuf>, find: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    match named {
+        Some(path) if path.is_file() => Some(path),
+        Some(name) => find(name.to_str()?),
+        None => CHROMIUM_NAMES.iter().find_map(|name| find(name)),
+    }
+}
+
+/// Tells `command`, which starts browsers, which one was found.
+pub fn with_chromium(command: &mut Command) -> &mut Command {
+    match chromium() {
+        Some(path) => command.env(CHROMIUM_VARIABLE, path),
+        None => command,
+    }
+}
 
 /// What the machine is prepared for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,7 +60,7 @@ impl Tool {
     fn present(self) -> bool {
         match self {
             Self::Clang => output(Command::new("clang").arg("--print-targets")).is_some_and(|it| it.contains("wasm32")),
-            Self::Chromium => ["chromium", "chromium-browser", "google-chrome"].iter().any(|name| find(name).is_some()),
+            Self::Chromium => chromium().is_some(),
             Self::ChromeDriver => find("chromedriver").is_some(),
         }
     }
@@ -210,6 +238,20 @@ mod tests {
         let wanted = [Tool::Clang, Tool::Chromium, Tool::ChromeDriver];
         assert_eq!(missing(&wanted, |tool| tool == Tool::Chromium), [Tool::Clang, Tool::ChromeDriver]);
         assert!(missing(&wanted, |_| true).is_empty());
+    }
+
+    #[test]
+    fn the_browser_that_is_found_is_the_one_that_is_started() {
+        let chrome_only = |name: &str| (name == "google-chrome").then(|| PathBuf::from("/somewhere/google-chrome"));
+        assert_eq!(chromium_of(None, chrome_only), Some("/somewhere/google-chrome".into()));
+        assert_eq!(chromium_of(None, |_| None), None);
+        let here = std::env::current_exe().expect("a path");
+        assert_eq!(chromium_of(Some(here.clone()), chrome_only), Some(here.clone()), "the named one wins");
+        assert_eq!(chromium_of(Some("google-chrome".into()), chrome_only), chrome_only("google-chrome"));
+        assert_eq!(chromium_of(Some(here.join("gone")), chrome_only), None, "a typing error is no other browser");
+        let mut command = Command::new("bench");
+        let told = with_chromium(&mut command).get_envs().any(|(name, _)| name == CHROMIUM_VARIABLE);
+        assert_eq!(told, chromium().is_some());
     }
 
     #[test]

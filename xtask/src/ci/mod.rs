@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::command::{run as run_command, say};
-use crate::setup::WASM_TARGET;
+use crate::setup::{self, WASM_TARGET};
 use crate::workspace::{BROWSER_CRATES, NATIVE, Workspace};
 use crate::{build, tidy};
 
@@ -133,7 +133,7 @@ impl Step {
             Self::E2e => {
                 let mut test = workspace.cargo();
                 test.args(["test", "--no-fail-fast"]).args(NATIVE).args(["--test", E2E_SUITE]);
-                suites::run(&mut test, &mut report.test_results)
+                suites::run(setup::with_chromium(&mut test), &mut report.test_results)
             }
         }
     }
