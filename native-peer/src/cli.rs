@@ -10,7 +10,7 @@ use crate::{
     output::Output,
     publish::{self, Outcome, Publication},
     sealed_key, secrets, show,
-    site_keys::{KeyChoice, Signer},
+    site_keys::{self, KeyChoice, Signer},
     text,
 };
 use clap::{Args, Parser, Subcommand};
@@ -433,6 +433,7 @@ fn keys(directory: &DataDir, action: KeyAction, output: Output) -> Result<(), Co
         KeyAction::Export { name, file, passphrase } => {
             let key = stored_key(&secrets::key_path(&directory.keys(), &name)?, &name)?;
             let sealed = sealed_key::seal(&key, &passphrase.read()?)?;
+            site_keys::leaves(directory, &key.address())?;
             secrets::create_private(&file, sealed.as_bytes())?;
             print(&name, key.address(), &file);
         }

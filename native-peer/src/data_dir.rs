@@ -8,7 +8,7 @@
 //! keys/NAME.key     site keys
 //! keys/NAME.folder  the folder a key published last
 //! quota             bytes of other people's sites to keep, as last given to `meganet peer`
-//! unsigned/ADDRESS  there while the address's key, made here, has signed nothing
+//! unsigned/ADDRESS  there while the address's key, made here, has signed nothing and was not copied
 //! store/            chunks and index
 //! ```
 

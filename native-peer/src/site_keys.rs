@@ -1,7 +1,7 @@
 //! Which key signs for a folder, which folder a key signed for, and whether it ever signed.
 //!
 //! Two small files stand for the last two: `keys/NAME.folder` names the folder, and `unsigned/ADDRESS` is there from the
-//! moment a key is made until just before its first signature. Both are written before the key itself, so that a key
+//! moment a key is made until just before its first signature or its first copy. Both are written before the key itself, so that a key
 //! that was made here is never without them, whatever moment the process dies at.
 
 use crate::{
@@ -35,11 +35,24 @@ impl Signer {
 
     /// Writes down that the key signs; to be called before the signature leaves this process.
     pub fn signs(&self) -> Result<(), SecretError> {
-        match fs::remove_file(&self.unsigned) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(io_error(&self.unsigned, &error)),
-            Ok(()) => secrets::sync_directory_of(&self.unsigned),
-        }
+        remove_durably(&self.unsigned)
+    }
+}
+
+/// Writes down that a key may sign elsewhere; to be called before a copy of it leaves the data directory.
+pub fn leaves(directory: &DataDir, address: &Address) -> Result<(), SecretError> {
+    remove_durably(&unsigned_marker(directory, address))
+}
+
+fn unsigned_marker(directory: &DataDir, address: &Address) -> PathBuf {
+    directory.unsigned_keys().join(address.to_string())
+}
+
+fn remove_durably(path: &Path) -> Result<(), SecretError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io_error(path, &error)),
+        Ok(()) => secrets::sync_directory_of(path),
     }
 }
 
@@ -51,7 +64,7 @@ pub struct KeyChoice {
     folder: PathBuf,
     /// Where the folder is written down; keys outside the data directory have no such note.
     note: Option<PathBuf>,
-    unsigned: PathBuf,
+    directory: DataDir,
 }
 
 impl KeyChoice {
@@ -64,14 +77,14 @@ impl KeyChoice {
         key_file: Option<PathBuf>,
     ) -> Result<Self, SecretError> {
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-        let unsigned = directory.unsigned_keys();
+        let directory = directory.clone();
         if let Some(path) = key_file {
-            return Ok(KeyChoice { path, guarded: None, folder, note: None, unsigned });
+            return Ok(KeyChoice { path, guarded: None, folder, note: None, directory });
         }
         let guarded = key.is_none().then(|| secrets::key_name(&folder));
         let name = key.unwrap_or_else(|| secrets::key_name(&folder));
         let path = secrets::key_path(&directory.keys(), &name)?;
-        Ok(KeyChoice { note: Some(path.with_extension("folder")), path, guarded, folder, unsigned })
+        Ok(KeyChoice { note: Some(path.with_extension("folder")), path, guarded, folder, directory })
     }
 
     /// The key, made when there is none.
@@ -88,10 +101,10 @@ impl KeyChoice {
             }
             None => secrets::new_site_key(&self.path, |address| {
                 self.remember_folder()?;
-                secrets::replace_private(&self.unsigned_marker(address), b"")
+                secrets::replace_private(&unsigned_marker(&self.directory, address), b"")
             })?,
         };
-        let unsigned = self.unsigned_marker(&key.address());
+        let unsigned = unsigned_marker(&self.directory, &key.address());
         Ok(Signer { key, path: self.path.clone(), created, unsigned })
     }
 
@@ -125,10 +138,6 @@ impl KeyChoice {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error(note, &error)),
         }
-    }
-
-    fn unsigned_marker(&self, address: &Address) -> PathBuf {
-        self.unsigned.join(address.to_string())
     }
 }
 
@@ -189,6 +198,9 @@ mod tests {
         again.signs().unwrap();
         again.signs().unwrap();
         assert!(choice(&directory, Path::new("/x"), Some("a")).signer().unwrap().may_have_signed().unwrap());
+        let copied = choice(&directory, Path::new("/x"), Some("c")).signer().unwrap();
+        leaves(&directory, &copied.key.address()).unwrap();
+        assert!(copied.may_have_signed().unwrap(), "whoever has the copy may sign");
         // A key from elsewhere: nobody here knows what it signed.
         secrets::save_site_key(&directory.keys().join("b.key"), &SiteKey::from_seed([7; 32])).unwrap();
         assert!(choice(&directory, Path::new("/x"), Some("b")).signer().unwrap().may_have_signed().unwrap());

@@ -112,6 +112,21 @@ fn a_first_publication_that_failed_is_simply_tried_again() {
 }
 
 #[test]
+fn a_copied_key_may_have_signed_elsewhere() {
+    let place = Place::new();
+    let site = place.site(&[("index.html", b"1")]);
+    crate::support::write_files(&place.data(), &[("store", b"in the way")]);
+    assert_eq!(publish(&place, &site, &[]).error_code(), "storage");
+    fs::remove_file(place.data().join("store")).unwrap();
+    fs::write(place.path("pass"), "correct horse battery\n").unwrap();
+    let (pass, copy) = (place.path("pass"), place.path("copy"));
+    let export = ["key", "export", "site", copy.to_str().unwrap(), "--passphrase-file", pass.to_str().unwrap()];
+    place.json(export).ok();
+    assert_eq!(publish(&place, &site, &[]).error_code(), "unknown_version");
+    assert_eq!(number(&publish(&place, &site, &["--sequence", "1"]).ok().event("published")["sequence"]), 1);
+}
+
+#[test]
 fn an_unchanged_site_is_announced_again() {
     let (hub, place) = (Place::new(), Place::new());
     let site = place.site(&[("index.html", b"1")]);
