@@ -297,9 +297,12 @@ mod tests {
         let local = PeerId::random();
         let key = SiteKey::from_seed([1; 32]);
         let expires = Some(Instant::now() + Duration::from_secs(10));
-        let from_others = |sequence| Record { publisher: Some(PeerId::random()), expires, ..record(&head(&key, sequence, 1)) };
+        let from_others =
+            |sequence| Record { publisher: Some(PeerId::random()), expires, ..record(&head(&key, sequence, 1)) };
         let own = Record { publisher: Some(local), ..record(&head(&key, 1, 1)) };
-        for puts in [vec![from_others(1), own.clone()], vec![own.clone(), from_others(1)], vec![own.clone(), from_others(2)]] {
+        for puts in
+            [vec![from_others(1), own.clone()], vec![own.clone(), from_others(1)], vec![own.clone(), from_others(2)]]
+        {
             let mut records = Records::new(local);
             for put in puts {
                 records.put(put).unwrap();
@@ -327,7 +330,8 @@ mod tests {
         let mut refused = 0;
         for seed in 3..40 {
             let new = record(&head(&SiteKey::from_seed([seed; 32]), 1, 1));
-            let is_near = records.distance(&new.key) < records.heads.keys().map(|key| records.distance(key)).max().unwrap();
+            let is_near =
+                records.distance(&new.key) < records.heads.keys().map(|key| records.distance(key)).max().unwrap();
             assert_eq!(records.put(new).is_ok(), is_near);
             refused += usize::from(!is_near);
         }

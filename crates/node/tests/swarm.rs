@@ -133,7 +133,8 @@ async fn open(node: &NodeHandle, key: &SiteKey) -> Result<SiteInfo, ApiError> {
 }
 
 async fn read(node: &NodeHandle, key: &SiteKey, path: &str, offset: u64) -> Result<Content, ApiError> {
-    let command = Command::Read { address: key.address(), path: path.into(), offset, max_bytes: 1 << 20, sequence: None };
+    let command =
+        Command::Read { address: key.address(), path: path.into(), offset, max_bytes: 1 << 20, sequence: None };
     match node.call(command).await? {
         Reply::Content(content) => Ok(content),
         other => panic!("unexpected {other:?}"),
@@ -326,7 +327,10 @@ async fn a_whole_version_stays_readable_until_the_next_is_whole() {
     publish(&author, &key, &build(&key, 1, &files())).await;
     open(&reader, &key).await.unwrap();
     fetch_all(&reader, &key).await.unwrap();
-    let larger = vec![("index.html", b"second".to_vec()), ("large.bin", (9..700_000u32).flat_map(|n| n.to_le_bytes()).collect())];
+    let larger = vec![
+        ("index.html", b"second".to_vec()),
+        ("large.bin", (9..700_000u32).flat_map(|n| n.to_le_bytes()).collect()),
+    ];
     publish(&author, &key, &build(&key, 2, &larger)).await;
     assert_eq!(open(&reader, &key).await.unwrap().sequence, 2);
     author.call(Command::Shutdown).await.unwrap();

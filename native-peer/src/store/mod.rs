@@ -175,7 +175,7 @@ impl Shared {
                 at.parent().unwrap_or(&at).display()
             );
         }
-        let used: HashSet<ChunkId> = sites.records.iter().flat_map(|record| record.chunks.iter().copied()).collect();
+        let used: HashSet<ChunkId> = sites.records.iter().flat_map(SiteRecord::all_chunks).copied().collect();
         let mut table = Table { sites: self.index.site_count()?, ..Table::default() };
         let mut changes = Vec::new();
         for (id, row) in self.index.chunks()? {

@@ -215,7 +215,7 @@ impl Shared {
         let Records { records: mut sites, damaged } = self.index.sites()?;
         sites.sort_by_key(|record| record.used_ms);
         let mut users: HashMap<ChunkId, u32> = HashMap::new();
-        for id in sites.iter().flat_map(|record| record.chunks.iter().copied().collect::<HashSet<_>>()) {
+        for id in sites.iter().flat_map(|record| record.all_chunks().copied().collect::<HashSet<_>>()) {
             *users.entry(id).or_default() += 1;
         }
         let size_of = |ids: &[ChunkId]| -> u64 {
@@ -236,12 +236,12 @@ impl Shared {
             self.forget_chunks(&orphans, Vec::new())?;
         }
         for record in sites.into_iter().filter(|record| !record.chunks.is_empty()) {
-            let kept = record.own || record.pinned || record.chunks.iter().any(|id| incoming.contains(id));
+            let kept = record.own || record.pinned || record.all_chunks().any(|id| incoming.contains(id));
             if gone >= excess || kept {
                 continue;
             }
             let mut freed = Vec::new();
-            for id in record.chunks.iter().copied().collect::<HashSet<_>>() {
+            for id in record.all_chunks().copied().collect::<HashSet<_>>() {
                 let count = users.entry(id).or_default();
                 *count = count.saturating_sub(1);
                 if *count == 0 {
@@ -250,7 +250,7 @@ impl Shared {
             }
             gone += size_of(&freed);
             tracing::info!(site = %record.address.short(), "evicted to make room");
-            let only_its_head = SiteRecord { chunks: Vec::new(), ..record };
+            let only_its_head = SiteRecord { chunks: Vec::new(), previous: None, ..record };
             self.forget_chunks(&freed, vec![Change::Site(Box::new(only_its_head))])?;
         }
         Ok(gone)

@@ -223,7 +223,9 @@ fn case_26_a_byte_of_credit_now_and_then_does_not_hold_an_answer_for_ever() {
     for now_ms in (0..100_000).step_by(1_000) {
         answerer.handle(Request::Credit { bytes: 1 }).expect("credit");
         // A question that is answered at once does not help either.
-        answerer.handle(Request::Have { id: 2, blinded: site().address().blinded(), chunks: vec![chunk_id(1)] }).expect("asked");
+        answerer
+            .handle(Request::Have { id: 2, blinded: site().address().blinded(), chunks: vec![chunk_id(1)] })
+            .expect("asked");
         answerer.next_ask().expect("to be looked up");
         answerer.answer_held(2, vec![0]);
         while answerer.next_frame(now_ms).is_some() {}

@@ -199,8 +199,7 @@ impl Session {
             if self.asker.open_questions() == 0 {
                 silent_since_ms = None;
             }
-            let patience =
-                (self.asker.open_questions() > 0).then(|| *silent_since_ms.get_or_insert(now) + silence);
+            let patience = (self.asker.open_questions() > 0).then(|| *silent_since_ms.get_or_insert(now) + silence);
             if patience.is_some_and(|at| at <= now) {
                 tracing::debug!(peer = %self.peer, "an exchange stream went silent");
                 return Failure::Disconnected;

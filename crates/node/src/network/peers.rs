@@ -224,7 +224,8 @@ mod tests {
         let (global, private, loopback) =
             (address("/ip4/1.2.3.4/udp/1/quic-v1"), address("/ip4/192.168.1.1/tcp/22"), address("/ip6/::1/tcp/22"));
         assert!(peers.may_dial(&global) && !peers.may_dial(&private) && !peers.may_dial(&loopback));
-        for nobody in ["/ip4/224.0.0.1/udp/1", "/ip4/0.0.0.0/udp/1", "/ip4/255.255.255.255/udp/1", "/ip6/ff02::1/udp/1"] {
+        for nobody in ["/ip4/224.0.0.1/udp/1", "/ip4/0.0.0.0/udp/1", "/ip4/255.255.255.255/udp/1", "/ip6/ff02::1/udp/1"]
+        {
             assert!(!peers.may_dial(&address(nobody)), "{nobody}");
         }
         peers.connected(PeerId::random(), ConnectionId::new_unchecked(1), address("/ip4/192.168.1.7/tcp/1"));

@@ -549,9 +549,12 @@ impl Task {
             && let Some(relay) = self.relays.iter().next().copied()
         {
             let own = |address: &Multiaddr| !peers::is_relayed(address);
-            let listening = self.peers.addresses(&relay).into_iter().find(own).map(|address| {
-                self.swarm.listen_on(address.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit))
-            });
+            let listening = self
+                .peers
+                .addresses(&relay)
+                .into_iter()
+                .find(own)
+                .map(|address| self.swarm.listen_on(address.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit)));
             match listening {
                 Some(Ok(id)) => self.reservation = Some((id, relay)),
                 Some(Err(error)) => {

@@ -27,7 +27,7 @@ pub(crate) async fn make_room(store: &dyn Store, quota_bytes: u64) -> Result<Vec
         }
     }
     for record in records.iter().filter(|record| is_evictable(record) && !record.chunks.is_empty()) {
-        store.put_site(SiteRecord { chunks: Vec::new(), ..record.clone() }).await?;
+        store.put_site(SiteRecord { chunks: Vec::new(), previous: None, ..record.clone() }).await?;
         delete_unused(store, record.chunks.clone()).await?;
         tracing::info!(address = %record.address, "evicted to keep within the quota");
         evicted.push(record.address.blinded());

@@ -25,24 +25,21 @@ impl Sites {
         let blinded = address.blinded();
         let stored = self.inner.means.store.site(blinded).await?;
         let mut best = stored.and_then(|record| Head::parse_for(&record.head, &blinded).ok());
-        let mut asked = 0;
-        if self.inner.joined.load(Ordering::Relaxed) {
-            let mut network = self.inner.means.network.clone();
-            let mut answers = network.find_head(blinded).await.map_err(|_| ApiError::Stopped)?;
-            let mut found = HeadsFound::default();
-            // Whoever publishes waits for everybody who answers.
-            while let Some(answer) = answers.next().await {
-                found = answer;
-            }
-            asked = found.asked;
-            for (head, _) in found.heads {
-                if best.as_ref().is_none_or(|best| compare(best, &head) == HeadDecision::Newer) {
-                    best = Some(head);
-                }
+        // Also while no peer is connected: this node may store the head for the DHT itself.
+        let mut network = self.inner.means.network.clone();
+        let mut answers = network.find_head(blinded).await.map_err(|_| ApiError::Stopped)?;
+        let mut found = HeadsFound::default();
+        // Whoever publishes waits for everybody who answers.
+        while let Some(answer) = answers.next().await {
+            found = answer;
+        }
+        for (head, _) in found.heads {
+            if best.as_ref().is_none_or(|best| compare(best, &head) == HeadDecision::Newer) {
+                best = Some(head);
             }
         }
         let head = best.map(|head| HeadInfo { bytes: head.as_bytes().to_vec(), sequence: head.sequence() });
-        Ok(CurrentHead { head, asked })
+        Ok(CurrentHead { head, asked: found.asked })
     }
 
     pub async fn store_chunk(&self, sealed: Vec<u8>) -> Result<ChunkId, ApiError> {

@@ -97,7 +97,8 @@ impl Site {
             pinned: AtomicBool::new(self.pinned.load(Ordering::Relaxed)),
             own: self.own,
             confirmed: (self.is_confirmed() || confirmed).into(),
-            confirmed_ms: if confirmed { platform::unix_ms() } else { self.confirmed_ms.load(Ordering::Relaxed) }.into(),
+            confirmed_ms: if confirmed { platform::unix_ms() } else { self.confirmed_ms.load(Ordering::Relaxed) }
+                .into(),
             timings: self.timings,
             starter_ms: self.starter_ms.clone(),
             opened: self.opened.clone(),

@@ -91,3 +91,17 @@ pub trait Store: MaybeSendSync + 'static {
     /// Whether nothing survives the end of the process or tab.
     fn memory_only(&self) -> bool;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api;
+
+    /// Both backends keep a record as these bytes. A change here is a change of what is on people's disks: it needs a new
+    /// schema version in both, and a way to read the old one.
+    #[test]
+    fn the_bytes_of_a_record_are_kept() {
+        let bytes = api::encode(&contract::record(1, vec![ChunkId::of(b"chunk")]));
+        assert_eq!(ChunkId::of(&bytes).to_string(), "bafkr4ibjbjphlcjtbhueweb3eygggf74krjr5cd3uz36rbngn3qfjkfppi");
+    }
+}
