@@ -5,7 +5,7 @@ use crate::{
     phase::{self, Shown},
     state::{BridgeState, State, Step, Visit},
 };
-use meganet_node::api::Stage;
+use meganet_node::api::{SiteInfo, Stage};
 
 /// How far a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,10 @@ pub fn lines(state: &State, visit: &Visit) -> Vec<Line> {
         (Step::Chunks, "Fetch the first page"),
     ] {
         let mark = match current {
+            // The node opens a site with its list of files; its first page may still be on the way.
+            _ if step == Step::Chunks && opened => first_page(visit),
             _ if opened => Mark::Done,
+            Some(Step::Ready) if step == Step::Chunks => Mark::Now,
             Some(current) if current > step => Mark::Done,
             Some(current) if current == step => Mark::Now,
             // Before the node reports anything it looks into its own storage.
@@ -47,11 +50,20 @@ pub fn lines(state: &State, visit: &Visit) -> Vec<Line> {
             _ => Mark::Waiting,
         };
         let detail = (mark == Mark::Now).then(|| stage_detail(visit.stage.as_ref()));
-        let at_ms = visit.progress.iter().find(|reached| reached.step > step).map(|reached| reached.at_ms);
+        let at_ms = match (step, visit.site()) {
+            (Step::Chunks, site) => site.and_then(|site| site.timings.starter_ms),
+            _ => visit.progress.iter().find(|reached| reached.step > step).map(|reached| reached.at_ms),
+        };
         lines.push(Line { mark, name, detail, at_ms: at_ms.filter(|_| mark == Mark::Done) });
     }
     lines.push(frame_line(visit));
     lines
+}
+
+/// Whether the first page of an open site is here: its first pieces came, or all of it was kept.
+fn first_page(visit: &Visit) -> Mark {
+    let here = |site: &SiteInfo| site.timings.starter_ms.is_some() || site.held_chunks >= site.chunks;
+    if visit.site().is_some_and(here) { Mark::Done } else { Mark::Now }
 }
 
 /// The present wait in one sentence, for screen readers and the heading's second line.
@@ -83,7 +95,7 @@ fn stage_detail(stage: Option<&Stage>) -> String {
         Some(Stage::FetchingChunks { done, total, bytes: received }) => {
             format!("{done} of {}, {}", count((*total).into(), "piece", "pieces"), bytes(*received))
         }
-        Some(Stage::Ready) => "done".into(),
+        Some(Stage::Ready) => "waiting for its first piece".into(),
     }
 }
 

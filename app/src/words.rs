@@ -1,8 +1,12 @@
 //! Every error in plain words: what happened, what is safe, what to do next.
 
+use crate::format::{ago, bytes, count};
 use meganet_core::address::{AddressError, LinkError};
-use meganet_node::api::ApiError;
-use meganet_web_node::site_request::error_code;
+use meganet_node::api::{ApiError, SiteInfo};
+use meganet_web_node::{
+    site_request::error_code,
+    state::{Contact, ListSource},
+};
 
 /// An explained error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,15 +29,27 @@ pub fn of_api(error: &ApiError) -> Explained {
     let (title, what, safe, next) = match error {
         ApiError::NotFound { asked } => (
             "Nobody knows this site",
-            format!("We asked {asked} peers, and none of them knows a site with this address."),
+            match asked {
+                0 => "There was no peer to ask, and no copy of this site is kept here.".to_owned(),
+                1 => "We asked 1 peer, and it does not know a site with this address.".to_owned(),
+                _ => {
+                    let peers = count((*asked).into(), "peer", "peers");
+                    format!("We asked {peers}, and none of them knows a site with this address.")
+                }
+            },
             NOTHING_LOST,
             "Compare the address with where you got it. If it is right, its author may be offline: try again later.",
         ),
         ApiError::NobodyServes { sequence, providers } => (
             "The site exists, but nobody serves it now",
-            format!(
-                "Its version {sequence} was found. {providers} peers said they hold it, and none of them delivered it."
-            ),
+            match providers {
+                0 => format!("Its version {sequence} was found, but no peer says that it holds it."),
+                1 => format!("Its version {sequence} was found. 1 peer said that it holds it, and did not deliver it."),
+                _ => {
+                    let peers = count((*providers).into(), "peer", "peers");
+                    format!("Its version {sequence} was found. {peers} said they hold it, and none of them delivered it.")
+                }
+            },
             NOTHING_LOST,
             "Try again later, when a peer that holds it is online.",
         ),
@@ -47,8 +63,8 @@ pub fn of_api(error: &ApiError) -> Explained {
             "This site is large",
             format!(
                 "It has {} of files. Up to {} are fetched without asking you.",
-                crate::format::bytes(*size_bytes),
-                crate::format::bytes(*limit_bytes)
+                bytes(*size_bytes),
+                bytes(*limit_bytes)
             ),
             "Nothing more was fetched.",
             "Fetch it all the same, or go on reading: then only the pages that you look at are fetched.",
@@ -58,6 +74,12 @@ pub fn of_api(error: &ApiError) -> Explained {
             format!("There is no file at “{}” in its newest version.", crate::format::plain(path, 200)),
             NOTHING_LOST,
             "Go to the site's start page.",
+        ),
+        ApiError::VersionChanged { sequence } => (
+            "The site was updated while it was read",
+            format!("Version {sequence} is out, and parts of two versions are never shown together."),
+            NOTHING_LOST,
+            "Try again to read the new version.",
         ),
         ApiError::Refused { reason } => {
             ("The node refused", crate::format::plain(reason, 300), NOTHING_LOST, "Try again, or reload this page.")
@@ -127,6 +149,34 @@ pub fn of_frame(code: &str, message: &str) -> Explained {
     }
 }
 
+/// How much of a site is kept here. What a site that is not open takes in bytes is not known, only its pieces.
+pub fn held(site: &SiteInfo) -> String {
+    if site.held_chunks >= site.chunks {
+        return format!("{}, complete: opens offline", bytes(site.total_bytes));
+    }
+    match site.held_bytes {
+        Some(held) => format!("{} of {} here", bytes(held), bytes(site.total_bytes)),
+        None => format!("{} of {} here", site.held_chunks, count(site.chunks.into(), "piece", "pieces")),
+    }
+}
+
+/// When the network last said that a site's version is its newest.
+pub fn confirmed(site: &SiteInfo, now_ms: u64) -> String {
+    match site.confirmed_ms {
+        Some(then) if site.confirmed => format!("the newest: confirmed by peers {}", ago(then, now_ms)),
+        Some(then) => format!("last seen on the network {}", ago(then, now_ms)),
+        None => "no peer has confirmed yet that it is the newest".to_owned(),
+    }
+}
+
+/// What happens after a list of peers that could not be used.
+pub fn instead_of_list(contact: &Contact) -> &'static str {
+    match contact.source {
+        Some(ListSource::Cache) => "Nothing of it was used. Peers known from earlier are tried instead.",
+        _ => "Nothing of it was used, and no peers are known from earlier. MegaNet goes on asking.",
+    }
+}
+
 /// Begins with a capital and ends with a full stop.
 pub fn sentence(text: &str) -> String {
     let mut characters = text.chars();
@@ -148,6 +198,7 @@ mod tests {
             ApiError::NotFound { asked: 3 },
             ApiError::NobodyServes { sequence: 2, providers: 1 },
             ApiError::NoSuchPath { path: "x".into() },
+            ApiError::VersionChanged { sequence: 2 },
             ApiError::Offline,
             ApiError::TooLarge { size_bytes: 1 << 30, limit_bytes: 1 << 26 },
             ApiError::Refused { reason: "r".into() },
@@ -166,6 +217,66 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), codes.len(), "each error has a code of its own");
+    }
+
+    #[test]
+    fn numbers_of_peers_are_told_in_grammar() {
+        let what = |error: ApiError| of_api(&error).what.replace('\u{a0}', " ");
+        assert!(what(ApiError::NotFound { asked: 0 }).starts_with("There was no peer to ask"));
+        assert!(what(ApiError::NotFound { asked: 1 }).contains("1 peer, and it does not"));
+        assert!(what(ApiError::NotFound { asked: 1_200 }).contains("1,200 peers, and none"));
+        assert!(what(ApiError::NobodyServes { sequence: 2, providers: 0 }).contains("no peer says"));
+        assert!(what(ApiError::NobodyServes { sequence: 2, providers: 1 }).contains("1 peer said"));
+        assert!(what(ApiError::NobodyServes { sequence: 2, providers: 3 }).contains("3 peers said"));
+    }
+
+    #[test]
+    fn what_is_kept_and_confirmed_is_told_as_far_as_it_is_known() {
+        let text = |text: String| text.replace('\u{a0}', " ");
+        let closed = SiteInfo { chunks: 9, held_chunks: 4, held_bytes: None, ..site() };
+        assert_eq!(text(held(&closed)), "4 of 9 pieces here");
+        let open = SiteInfo { total_bytes: 2_000, held_bytes: Some(1_000), ..closed.clone() };
+        assert_eq!(text(held(&open)), "1.0 kB of 2.0 kB here");
+        let now = 2_000_000_000_000;
+        let confirmed = |site: &SiteInfo| text(super::confirmed(site, now));
+        assert_eq!(confirmed(&closed), "no peer has confirmed yet that it is the newest");
+        let before = SiteInfo { confirmed_ms: Some(now - 300_000), ..closed };
+        assert_eq!(confirmed(&before), "last seen on the network 5 minutes ago");
+        assert_eq!(
+            confirmed(&SiteInfo { confirmed: true, ..before }),
+            "the newest: confirmed by peers 5 minutes ago",
+            "not “just now” for the whole session"
+        );
+    }
+
+    #[test]
+    fn earlier_peers_are_named_only_where_there_are_some() {
+        let cached = Contact { source: Some(ListSource::Cache), ..Contact::default() };
+        assert!(instead_of_list(&cached).contains("are tried instead"));
+        assert!(instead_of_list(&Contact::default()).contains("no peers are known"));
+    }
+
+    fn site() -> SiteInfo {
+        SiteInfo {
+            address: meganet_core::keys::SiteKey::from_seed([1; 32]).address(),
+            title: String::new(),
+            index: None,
+            sequence: 1,
+            time_ms: 0,
+            confirmed_ms: None,
+            confirmed: false,
+            total_bytes: 1,
+            files: None,
+            chunks: 1,
+            held_chunks: 1,
+            held_bytes: None,
+            holders: 0,
+            sources: Vec::new(),
+            conflicting: false,
+            pinned: false,
+            own: false,
+            timings: meganet_node::api::Timings::default(),
+        }
     }
 
     #[test]

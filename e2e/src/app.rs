@@ -307,11 +307,11 @@ const READ_HASHES: &str = "
     const hashes = {};
     for (const path of paths) {
         const pieces = [];
-        let offset = 0, size = 0;
+        let offset = 0, size = 0, sequence = null;
         do {
-            const command = JSON.stringify({ Read: { address, path, offset, max_bytes: most } });
+            const command = JSON.stringify({ Read: { address, path, offset, max_bytes: most, sequence } });
             const { Content: content } = JSON.parse(await window.meganet.command(command));
-            size = content.size;
+            ({ size, sequence } = content);
             if (content.bytes.length === 0) { break; }
             pieces.push(Uint8Array.from(content.bytes));
             offset += content.bytes.length;

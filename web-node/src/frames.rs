@@ -105,6 +105,7 @@ mod tests {
     #[test]
     fn the_largest_reply_fits_a_frame() {
         let content = Content {
+            sequence: u64::MAX,
             path: "p".repeat(512),
             media_type: "text/html".into(),
             size: u64::MAX,

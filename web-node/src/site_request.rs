@@ -100,6 +100,7 @@ pub fn error_code(error: &ApiError) -> &'static str {
         ApiError::NotFound { .. } => "not-found",
         ApiError::NobodyServes { .. } => "nobody-serves",
         ApiError::NoSuchPath { .. } => "no-such-path",
+        ApiError::VersionChanged { .. } => "version-changed",
         ApiError::Offline => "offline",
         ApiError::TooLarge { .. } => "too-large",
         ApiError::Refused { .. } => "refused",

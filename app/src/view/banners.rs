@@ -3,7 +3,7 @@
 use crate::{
     state::Action,
     view::{chip::RetryButton, context::use_app},
-    words::sentence,
+    words::{self, sentence},
 };
 use meganet_node::platform;
 use meganet_web_node::state::ContactProblem;
@@ -32,7 +32,7 @@ pub fn banners() -> Html {
             <div class="banner" role="status" data-testid="banner-contact" data-code={problem.code()}>
                 <strong>{ "This page's server gave no usable list of peers." }</strong>
                 <span><bdi>{ sentence(&problem.to_string()) }</bdi></span>
-                <span class="soft">{ "Nothing of it was used. Peers known from earlier are tried instead." }</span>
+                <span class="soft">{ words::instead_of_list(&state.contact) }</span>
                 <RetryButton />
             </div>
         }

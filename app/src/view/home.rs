@@ -1,7 +1,7 @@
 //! Home: what MegaNet is, how joining goes, and the sites kept here.
 
 use crate::{
-    format::{ago, bytes, plain},
+    format::{ago, plain},
     phase::{self, Shown},
     view::{
         chip::RetryButton,
@@ -11,6 +11,7 @@ use crate::{
         forget::Forget,
         key_mark::KeyMark,
     },
+    words,
 };
 use meganet_core::address::{Address, Link};
 use meganet_node::{
@@ -88,12 +89,8 @@ fn entry(context: &Context, site: &SiteInfo) -> Html {
         title => title,
     };
     let complete = site.held_chunks >= site.chunks;
-    let held = if complete {
-        format!("{}, complete: opens offline", bytes(site.total_bytes))
-    } else {
-        format!("{} of {} here", bytes(site.held_bytes), bytes(site.total_bytes))
-    };
-    let confirmed = site.last_confirmed_ms.map(|then| format!("last seen {}", ago(then, platform::unix_ms())));
+    let held = words::held(site);
+    let confirmed = site.confirmed_ms.map(|then| format!("last seen {}", ago(then, platform::unix_ms())));
     let hash = crate::route::hash(&Link { address, path: String::new() });
     let forget = {
         let context = context.clone();

@@ -49,7 +49,7 @@ pub fn panel() -> Html {
             { for visit.trouble.as_ref().map(|error| trouble_of(&context, visit, error)) }
             { figures(visit, site) }
             { sources(site) }
-            <Files key={site.sequence} site={site.address.to_string()} count={site.files} />
+            <Files key={site.sequence} site={site.address.to_string()} summary={files_of(site)} />
         </aside>
     }
 }
@@ -59,6 +59,11 @@ fn title(site: &SiteInfo) -> String {
         title if title.is_empty() => "Site without a title".to_owned(),
         title => title,
     }
+}
+
+/// Not known of a site that is not open.
+fn files_of(site: &SiteInfo) -> String {
+    site.files.map_or_else(|| "Files".to_owned(), |files| count(files.into(), "file", "files"))
 }
 
 fn address(site: &SiteInfo) -> Html {
@@ -174,10 +179,7 @@ fn trouble(error: &ApiError) -> Html {
 
 fn figures(visit: &Visit, site: &SiteInfo) -> Html {
     let now = platform::unix_ms();
-    let confirmed = match site.last_confirmed_ms {
-        None => "newest, confirmed by peers just now".to_owned(),
-        Some(then) => format!("last seen on the network {}", ago(then, now)),
-    };
+    let confirmed = words::confirmed(site, now);
     let after = |name, ms: Option<u64>| ms.map(|ms| format!("{name} {}", duration(ms)));
     let timings: Vec<String> = [
         after("version", site.timings.head_ms),
@@ -193,10 +195,11 @@ fn figures(visit: &Visit, site: &SiteInfo) -> Html {
             <dt>{ "Version" }</dt>
             <dd><span data-testid="panel-sequence">{ site.sequence.to_string() }</span>{ format!(", signed {}", ago(site.time_ms, now)) }<br /><span class="soft">{ confirmed }</span></dd>
             <dt>{ "Size" }</dt><dd data-testid="panel-size" data-bytes={site.total_bytes.to_string()}>{ bytes(site.total_bytes) }</dd>
-            <dt>{ "Files" }</dt><dd data-testid="panel-files" data-count={site.files.to_string()}>{ count(site.files.into(), "file", "files") }</dd>
+            <dt>{ "Files" }</dt><dd data-testid="panel-files" data-count={site.files.map(|files| files.to_string())}>{ files_of(site) }</dd>
             <dt>{ "Kept here" }</dt>
             <dd data-testid="panel-held" data-held={site.held_chunks.to_string()} data-chunks={site.chunks.to_string()}>
-                { format!("{} of {}, {}", site.held_chunks, count(site.chunks.into(), "piece", "pieces"), bytes(site.held_bytes)) }
+                { format!("{} of {}", site.held_chunks, count(site.chunks.into(), "piece", "pieces")) }
+                { for site.held_bytes.map(|held| format!(", {}", bytes(held))) }
                 <progress value={site.held_chunks.to_string()} max={site.chunks.max(1).to_string()} aria-label="Part of the site that is kept here" />
             </dd>
             <dt>{ "Held by" }</dt>
@@ -226,7 +229,7 @@ fn sources(site: &SiteInfo) -> Html {
 #[derive(Properties, PartialEq)]
 struct FilesProps {
     site: String,
-    count: u32,
+    summary: String,
 }
 
 /// The files, asked for when the list is opened.
@@ -241,7 +244,7 @@ fn files(props: &FilesProps) -> Html {
             let (client, setter) = (context.client.clone(), files.setter());
             platform::spawn(async move {
                 match client.call(Command::Files { address }).await {
-                    Ok(Reply::Files(files)) => setter.set(Some(Ok(files))),
+                    Ok(Reply::Files(list)) => setter.set(Some(Ok(list.files))),
                     Ok(_) => {}
                     Err(error) => setter.set(Some(Err(error))),
                 }
@@ -262,7 +265,7 @@ fn files(props: &FilesProps) -> Html {
     };
     html! {
         <details class="file-list" {ontoggle}>
-            <summary>{ count(props.count.into(), "file", "files") }</summary>
+            <summary>{ &props.summary }</summary>
             { list }
         </details>
     }

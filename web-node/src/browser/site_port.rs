@@ -95,7 +95,7 @@ fn admit(allowance: &Allowance) -> Result<(), RequestError> {
 
 async fn read(client: &Client, address: Address, request: ReadRequest) -> Result<Content, ApiError> {
     let ReadRequest { path, offset, max_bytes, .. } = request;
-    match client.call(Command::Read { address, path, offset, max_bytes }).await? {
+    match client.call(Command::Read { address, path, offset, max_bytes, sequence: None }).await? {
         Reply::Content(content) => Ok(content),
         _ => Err(ApiError::Refused { reason: "the node gave another answer than asked for".into() }),
     }
