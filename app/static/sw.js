@@ -10,7 +10,7 @@ const SHELL = "/index.html";
 const LIST_MAX_FILES = 200;
 
 async function keep() {
-  const response = await fetch("/precache.json", { cache: "no-store" });
+  const response = await fetch("/precache.json", { cache: "no-store", credentials: "omit" });
   if (!response.ok) throw new Error(`precache.json: ${response.status}`);
   const { version, files } = await response.json();
   // The server changed between this script and the list: the next update brings both of one version.
@@ -20,7 +20,7 @@ async function keep() {
     // Content-hashed files come from the browser's cache; pages are asked for again. All or nothing.
     await Promise.all(files.map(async (file) => {
       const path = `/${file}`;
-      const response = await fetch(path, { cache: path.endsWith(".html") ? "no-cache" : "default" });
+      const response = await fetch(path, { cache: path.endsWith(".html") ? "no-cache" : "default", credentials: "omit" });
       if (!response.ok) throw new Error(`${path}: ${response.status}`);
       await cache.put(path, response);
     }));
@@ -37,7 +37,8 @@ async function tidy() {
 
 async function answer(request, path) {
   const cache = await caches.open(CACHE);
-  return (await cache.match(path)) ?? fetch(request);
+  // Without cookies: the only ones there can be are a site's, set for its parent domain.
+  return (await cache.match(path)) ?? fetch(request, { credentials: "omit" });
 }
 
 self.addEventListener("install", (event) => event.waitUntil(keep().then(() => self.skipWaiting())));

@@ -13,6 +13,16 @@ pub enum Origin {
     Data,
 }
 
+/// Nothing here uses cookies: those that come were set by a site, for this host and all sites below it, to be in the way.
+const CLEAR: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("clear-site-data"), HeaderValue::from_static("\"cookies\""));
+
+/// Answers a request that carried cookies with the word to forget them.
+pub fn clear_cookies(headers: &mut HeaderMap) {
+    let (name, value) = CLEAR;
+    headers.insert(name, value);
+}
+
 /// Features that neither the app nor a site's boot pages use.
 const PERMISSIONS_POLICY: &str = "accelerometer=(), camera=(), display-capture=(), encrypted-media=(), geolocation=(), \
     gyroscope=(), hid=(), magnetometer=(), microphone=(), midi=(), payment=(), publickey-credentials-get=(), \

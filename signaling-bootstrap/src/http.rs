@@ -36,13 +36,22 @@ pub fn router(web: Arc<Web>) -> Router {
 }
 
 async fn answer(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
+    let has_cookies = request.headers().contains_key(header::COOKIE);
+    let mut response = answer_one(&web, request).await;
+    if has_cookies {
+        headers::clear_cookies(response.headers_mut());
+    }
+    response
+}
+
+async fn answer_one(web: &Web, request: Request) -> Response<Body> {
     let Some(host) = RequestHost::of(&web.host, request.uri(), request.headers()) else {
-        return refuse(&web, None, StatusCode::BAD_REQUEST, "The request does not say which host it is for.\n");
+        return refuse(web, None, StatusCode::BAD_REQUEST, "The request does not say which host it is for.\n");
     };
     let app_authority = authority(&web.host, host.port);
-    let (mut response, origin) = match route(&web, &host, &app_authority, request).await {
+    let (mut response, origin) = match route(web, &host, &app_authority, request).await {
         Ok(answer) => answer,
-        Err((status, text)) => return refuse(&web, host.port, status, text),
+        Err((status, text)) => return refuse(web, host.port, status, text),
     };
     headers::secure(response.headers_mut(), origin, &app_authority);
     response

@@ -45,12 +45,16 @@ impl Default for Limits {
             connections_per_ip_max: 64,
             header_timeout: Duration::from_secs(10),
             connection_lifetime: Duration::from_secs(300),
-            header_max_bytes: 16 * 1024,
+            header_max_bytes: HEADER_MAX_BYTES,
             headers_max: 64,
             drain_timeout: Duration::from_secs(5),
         }
     }
 }
+
+/// Bytes of a request's line and headers: the 180 cookies of 4 KiB that Chromium sends at most, and the rest. A site can set
+/// cookies for the app's host and every other site; a request that carries them must reach the answer that clears them.
+pub const HEADER_MAX_BYTES: usize = 768 * 1024;
 
 /// Waiting after a failed accept (out of file descriptors), so that others can finish.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -96,6 +100,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
             .max_header_size(limits.header_max_bytes)
+            .max_buf_size(limits.header_max_bytes)
             .max_headers(limits.headers_max)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         let connection = graceful.watch(connection);

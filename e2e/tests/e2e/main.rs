@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod bootstrap_gone;
+mod cookies;
 mod harness;
 mod killed_while_publishing;
 mod liar;

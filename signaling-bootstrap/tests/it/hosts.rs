@@ -83,7 +83,6 @@ fn malformed_requests_are_refused_and_others_still_served() {
         (format!("PUT /x HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 405),
         (format!("OPTIONS / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"), 405),
         (format!("GET / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\n\r\nabc"), 413),
-        (format!("GET / HTTP/1.1\r\nHost: {host}\r\nX: {}\r\n\r\n", "x".repeat(20_000)), 431),
         (format!("GET / HTTP/1.1\r\nHost: {host}\r\n{}\r\n", "X: y\r\n".repeat(100)), 431),
         ("\u{16}\u{3}\u{1} this is not HTTP\r\n\r\n".to_owned(), 400),
     ] {
@@ -91,4 +90,27 @@ fn malformed_requests_are_refused_and_others_still_served() {
         assert_eq!(response.status, status, "{:.60}", request);
     }
     assert_eq!(server.get(&host, "/").status, 200);
+}
+
+#[test]
+fn cookies_are_cleared_on_every_origin_and_whatever_the_answer() {
+    let server = Server::start();
+    let (app, below) = (server.host(), server.site_host());
+    // What a browser sends at most: 180 cookies of 4 KiB.
+    let cookies = (0..180).map(|number| format!("c{number}={}", "x".repeat(4_090))).collect::<Vec<_>>().join("; ");
+    let cookies = format!("Cookie: {cookies}");
+    for (host, path, status) in [
+        (&app, "/", 200),
+        (&app, PEERS, 200),
+        (&app, "/none", 404),
+        (&below, "/.meganet/bridge.html", 200),
+        (&below, "/.meganet-sw.js", 200),
+        (&"evil.example".to_owned(), "/", 421),
+    ] {
+        let response = server.get_with(host, path, &[&cookies]);
+        assert_eq!(response.status, status, "{host} {path}");
+        assert_eq!(response.header("clear-site-data"), Some("\"cookies\""), "{host} {path}");
+        assert_eq!(server.get(host, path).header("clear-site-data"), None, "{host} {path}");
+        assert_eq!(response.header("set-cookie"), None);
+    }
 }

@@ -49,6 +49,19 @@ async fn a_client_that_never_finishes_its_request_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_requests_headers_have_a_largest_size() {
+    let limits = Limits { header_max_bytes: 16 * 1024, ..Limits::default() };
+    let (address, _stop, _serving) = served(limits).await;
+    let frame = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: \r\n\r\n".len();
+    for (size, status) in [(limits.header_max_bytes, 200), (limits.header_max_bytes + 1, 431)] {
+        let filling = "x".repeat(size - frame);
+        let mut stream = connect(address);
+        write!(stream, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {filling}\r\n\r\n").unwrap();
+        assert_eq!(Response::read(&mut stream).status, status, "{size} bytes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_ends_after_its_lifetime_whatever_it_does() {
     let limits = Limits { connection_lifetime: Duration::from_millis(300), ..Limits::default() };
     let (address, _stop, _serving) = served(limits).await;

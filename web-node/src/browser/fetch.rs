@@ -7,7 +7,7 @@ use meganet_node::platform;
 use std::time::Duration;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, ReadableStreamDefaultReader, RequestCache, RequestInit, Response};
+use web_sys::{AbortController, ReadableStreamDefaultReader, RequestCache, RequestCredentials, RequestInit, Response};
 
 /// Reads the body of `path`, at most `limit_bytes` of it, within `timeout_s`.
 ///
@@ -17,6 +17,8 @@ pub async fn get(path: &str, limit_bytes: u32, timeout_s: u32) -> Result<Vec<u8>
     let controller = AbortController::new().map_err(unreachable)?;
     let init = RequestInit::new();
     init.set_cache(RequestCache::NoStore);
+    // The only cookies there can be are a site's, set for its parent domain.
+    init.set_credentials(RequestCredentials::Omit);
     init.set_signal(Some(&controller.signal()));
     let reading = Box::pin(read(path, &init, limit_bytes));
     let deadline = Box::pin(platform::sleep(Duration::from_secs(timeout_s.into())));
