@@ -5,13 +5,18 @@
 
 use crate::{
     browser::{
-        broadcast::Broadcast, contact, identity, lifecycle, lock, panic, proxy::Proxy, serve::Tabs, signal::Signal,
+        broadcast::Broadcast,
+        contact,
+        identity, lifecycle, lock, panic,
+        proxy::Proxy,
+        serve::Tabs,
+        signal::Signal,
         storage, timings,
     },
     frames::{Frame, HALL_CHANNEL, LEADER_LOCK, Snapshot},
     state::{Contact, Seat, Update},
 };
-use futures::StreamExt;
+use futures::{StreamExt, future::select};
 use meganet_node::{
     Node, NodeHandle,
     api::{ApiError, Command, Contribution, Event, Phase, Reply, Status},
@@ -222,9 +227,11 @@ impl Client {
         if let Some(held) = held {
             panic::keep_lock(held);
         }
-        if let Err(reason) = self.lead().await {
-            self.set_place(Place::Failed, Seat::Failed { reason });
-        }
+        let reason = self.lead().await;
+        // No leader any more: another tab may run a node, and this one answers nobody.
+        self.0.term.set(None);
+        self.set_place(Place::Failed, Seat::Failed { reason });
+        panic::release_lock();
     }
 
     fn follow(&self) {
@@ -245,7 +252,15 @@ impl Client {
         });
     }
 
-    async fn lead(&self) -> Result<(), String> {
+    /// Runs the node, and gives why it ended.
+    async fn lead(&self) -> String {
+        match self.lead_until_stopped().await {
+            Ok(()) => "it was stopped".into(),
+            Err(reason) => reason,
+        }
+    }
+
+    async fn lead_until_stopped(&self) -> Result<(), String> {
         self.0
             .term
             .set(Some(platform::random_bytes::<8>().map(u64::from_le_bytes).map_err(|error| error.to_string())?));
@@ -266,11 +281,19 @@ impl Client {
         if let Ok(Reply::Status(status)) = node.call(Command::Status).await {
             self.emit(Update::Event(Event::Status(status)));
         }
-        platform::spawn(contact::keep(self.clone(), node, store));
-        while let Some(event) = events.next().await {
-            self.emit(Update::Event(event));
-        }
-        Err("the node has stopped".into())
+        let contact = Box::pin(contact::keep(self.clone(), node, store));
+        let hearing = Box::pin(async {
+            while let Some(event) = events.next().await {
+                let stopped = matches!(&event, Event::Status(status) if status.phase == Phase::Stopped);
+                self.emit(Update::Event(event));
+                if stopped {
+                    break;
+                }
+            }
+        });
+        // First contact ends with the node it is made for.
+        select(hearing, contact).await;
+        Ok(())
     }
 
     fn set_place(&self, place: Place, seat: Seat) {

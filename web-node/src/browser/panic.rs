@@ -25,14 +25,7 @@ pub fn hook(panic: &PanicHookInfo<'_>) {
     let message: String = panic.to_string().chars().take(MESSAGE_MAX_CHARS).collect();
     web_sys::console::error_1(&JsValue::from_str(&message));
     POISONED.set(true);
-    // Another tab may take the node over; a busy cell means the panic came from in here.
-    LOCK.with(|lock| {
-        if let Ok(mut lock) = lock.try_borrow_mut()
-            && let Some(held) = lock.take()
-        {
-            held.release();
-        }
-    });
+    release_lock();
     let init = CustomEventInit::new();
     init.set_detail(&JsValue::from_str(&message));
     if let (Some(window), Ok(event)) = (web_sys::window(), CustomEvent::new_with_event_init_dict(STOPPED_EVENT, &init))
@@ -41,12 +34,24 @@ pub fn hook(panic: &PanicHookInfo<'_>) {
     }
 }
 
+/// Gives the leader's lock to the next tab in line: this one runs no node any more.
+pub(crate) fn release_lock() {
+    LOCK.with(|lock| {
+        // A busy cell means that a panic came from in here.
+        if let Ok(mut lock) = lock.try_borrow_mut()
+            && let Some(held) = lock.take()
+        {
+            held.release();
+        }
+    });
+}
+
 /// Whether a panic happened: then no further call may enter the node.
 pub fn is_poisoned() -> bool {
     POISONED.get()
 }
 
-/// Keeps the leader's lock where the hook can release it.
+/// Keeps the leader's lock where it can be released from, by the hook too.
 pub(crate) fn keep_lock(held: Held) {
     LOCK.with_borrow_mut(|lock| *lock = Some(held));
 }
