@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `address-input`, `open-button` | the address box and its button |
 //! | `status` | the node's state; `data-phase` is `starting`, `joining`, `joined`, `offline` or `stopped`, `data-seat` is `starting`, `here`, `other-tab` or `failed`, `data-peers` a number |
-//! | `error` | an explained error; `data-code` is `not-found`, `nobody-serves`, `no-such-path`, `offline`, `too-large`, `refused`, `storage`, `busy`, `stopped`, `frame` or `bad-address`, the last with `data-reason` |
+//! | `error` | an explained error; `data-code` is `not-found`, `nobody-serves`, `no-such-path`, `version-changed`, `offline`, `too-large`, `refused`, `storage`, `busy`, `stopped`, `frame` or `bad-address`, the last with `data-reason` |
 //! | `progress`, `cancel` | the opening screen, with `data-stage`; its cancel button |
 //! | `cancelled` | what the cancel button leads to |
 //! | `bridge-frame`, `site-frame` | the hidden and the visible frame |
@@ -18,7 +18,7 @@
 //! | `consent`, `consent-share`, `consent-read` | the first-run choice, later the setting; `aria-pressed` says which one holds |
 //! | `join-state`, `try-now` | the node's state in words; the button that ends a wait |
 //! | `kept-sites`, `kept-site`, `forget` | the list of sites kept here, each of them with `data-address`, and its button (pressed twice for a site kept for good) |
-//! | `banner-memory`, `banner-contact`, `banner-update`, `banner-conflict` | notices; `banner-contact` has `data-code` |
+//! | `banner-memory`, `banner-problem`, `banner-contact`, `banner-update`, `banner-conflict` | notices; `banner-contact` has `data-code` |
 //! | `stopped`, `restart` | in `index.html`: the page that replaces a node that panicked, and its button |
 
 #![forbid(unsafe_code)]

@@ -19,6 +19,8 @@ pub struct State {
     /// When `contact` came, on the clock of [`Action::Tick`].
     pub contact_at_ms: u64,
     pub storage: Option<StorageProblem>,
+    /// What the node said last of something that went wrong by itself.
+    pub problem: Option<String>,
     pub seat: Seat,
     /// What the user chose; `None` before the first choice.
     pub consent: Option<Contribution>,
@@ -185,6 +187,8 @@ pub enum Action {
         visit: u32,
         error: ApiError,
     },
+    /// The user has read the node's problem.
+    ProblemRead,
     TogglePanel,
     Tick {
         now_ms: u64,
@@ -200,6 +204,7 @@ impl State {
             contact: Contact::default(),
             contact_at_ms: now_ms,
             storage: None,
+            problem: None,
             seat: Seat::Starting,
             consent,
             kept: None,
@@ -275,6 +280,7 @@ impl State {
                 visit.trouble = None;
             }),
             Action::Trouble { visit, error } => self.with_visit(visit, |visit| visit.trouble = Some(error)),
+            Action::ProblemRead => self.problem = None,
             Action::TogglePanel => self.panel_open = !self.panel_open,
             Action::Tick { now_ms } => self.now_ms = now_ms,
         }
@@ -338,7 +344,7 @@ impl State {
                     visit.newer = Some(sequence);
                 }
             }
-            Update::Event(Event::Problem { .. }) => {}
+            Update::Event(Event::Problem { message }) => self.problem = Some(message),
         }
     }
 

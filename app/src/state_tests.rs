@@ -120,6 +120,17 @@ fn progress_of_another_site_is_not_this_ones() {
 }
 
 #[test]
+fn what_the_node_says_went_wrong_is_kept_until_it_is_read() {
+    let said = |state: State, message: &str| {
+        let update = Box::new(Update::Event(Event::Problem { message: message.into() }));
+        state.apply(Action::Heard { update, now_ms: 1_010 })
+    };
+    let state = said(said(visiting(1), "first"), "second");
+    assert_eq!(state.problem.as_deref(), Some("second"));
+    assert!(state.apply(Action::ProblemRead).problem.is_none());
+}
+
+#[test]
 fn home_ends_the_visit_and_typing_clears_the_error() {
     let state = visiting(1).apply(Action::Mistyped(LinkError::Empty)).apply(Action::Typing);
     assert!(state.entry_error.is_none());

@@ -5,7 +5,7 @@ use meganet_core::address::{AddressError, LinkError};
 use meganet_node::api::{ApiError, SiteInfo};
 use meganet_web_node::{
     site_request::error_code,
-    state::{Contact, ListSource},
+    state::{Contact, ListSource, StorageProblem},
 };
 
 /// An explained error.
@@ -47,7 +47,9 @@ pub fn of_api(error: &ApiError) -> Explained {
                 1 => format!("Its version {sequence} was found. 1 peer said that it holds it, and did not deliver it."),
                 _ => {
                     let peers = count((*providers).into(), "peer", "peers");
-                    format!("Its version {sequence} was found. {peers} said they hold it, and none of them delivered it.")
+                    format!(
+                        "Its version {sequence} was found. {peers} said they hold it, and none of them delivered it."
+                    )
                 }
             },
             NOTHING_LOST,
@@ -174,6 +176,14 @@ pub fn instead_of_list(contact: &Contact) -> &'static str {
     match contact.source {
         Some(ListSource::Cache) => "Nothing of it was used. Peers known from earlier are tried instead.",
         _ => "Nothing of it was used, and no peers are known from earlier. MegaNet goes on asking.",
+    }
+}
+
+/// The first line about storage that does not work.
+pub fn not_kept(problem: &StorageProblem) -> &'static str {
+    match problem {
+        StorageProblem::Replaced | StorageProblem::Closed => "Nothing more is kept on this device.",
+        _ => "Nothing is kept after this tab closes.",
     }
 }
 

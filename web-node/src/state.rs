@@ -74,7 +74,7 @@ impl ContactProblem {
     }
 }
 
-/// Why nothing can be kept on this device. The node then works from memory until the tab closes.
+/// Why nothing can be kept on this device, or nothing more. What is read is then shown from memory until the tab closes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum StorageProblem {
     #[error("the browser refuses storage to this page ({reason})")]
@@ -83,8 +83,14 @@ pub enum StorageProblem {
     NewerSchema,
     #[error("another tab holds an older version of the storage open; close the other MegaNet tabs and reload")]
     Blocked,
-    #[error("storage could not be opened ({reason})")]
+    #[error("the browser's storage did not open within {seconds} s; reload to try again")]
+    Slow { seconds: u32 },
+    #[error("storage could not be used ({reason})")]
     Failed { reason: String },
+    #[error("another tab needs the storage for a newer version of MegaNet; reload to get that version")]
+    Replaced,
+    #[error("the browser closed the storage, as it does when site data is deleted; reload to open it again")]
+    Closed,
 }
 
 /// Everything a listener of the client hears.

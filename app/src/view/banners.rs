@@ -1,6 +1,7 @@
 //! Notices that concern everything: storage, a strange list of peers, a newer version, two heads with one number.
 
 use crate::{
+    format::plain,
     state::Action,
     view::{chip::RetryButton, context::use_app},
     words::{self, sentence},
@@ -16,9 +17,18 @@ pub fn banners() -> Html {
     let memory = state.storage.as_ref().map(|problem| {
         html! {
             <div class="banner" role="status" data-testid="banner-memory">
-                <strong>{ "Nothing is kept after this tab closes." }</strong>
+                <strong>{ words::not_kept(problem) }</strong>
                 <span><bdi>{ sentence(&problem.to_string()) }</bdi></span>
                 <span class="soft">{ "Sites open as usual." }</span>
+            </div>
+        }
+    });
+    let problem = state.problem.as_ref().map(|message| {
+        html! {
+            <div class="banner" role="status" data-testid="banner-problem">
+                <strong>{ "Something did not work." }</strong>
+                <span><bdi>{ sentence(&plain(message, 300)) }</bdi></span>
+                <button type="button" class="button quiet" onclick={context.on(|| Action::ProblemRead)}>{ "Close" }</button>
             </div>
         }
     });
@@ -55,5 +65,5 @@ pub fn banners() -> Html {
             </div>
         }
     });
-    html! { <>{ for memory }{ for contact }{ for newer }{ for conflicting }</> }
+    html! { <>{ for memory }{ for problem }{ for contact }{ for newer }{ for conflicting }</> }
 }

@@ -22,3 +22,4 @@ mod read_samples;
 mod rust_book;
 mod same_profile;
 mod sharing;
+mod storage_full;

@@ -7,25 +7,28 @@ use crate::{
     browser::{
         broadcast::Broadcast,
         contact,
-        identity, lifecycle, lock, panic,
+        identity::{self, IdentityError},
+        lifecycle, lock, panic,
         proxy::Proxy,
         serve::Tabs,
         signal::Signal,
         storage, timings,
     },
     frames::{Frame, HALL_CHANNEL, LEADER_LOCK, Snapshot},
-    state::{Contact, Seat, Update},
+    state::{Contact, Seat, StorageProblem, Update},
 };
 use futures::{StreamExt, future::select};
 use meganet_node::{
     Node, NodeHandle,
     api::{ApiError, Command, Contribution, Event, Phase, Reply, Status},
     config::NodeConfig,
-    platform,
+    platform::{self, RandomError},
+    store::Store,
 };
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -265,9 +268,7 @@ impl Client {
             .term
             .set(Some(platform::random_bytes::<8>().map(u64::from_le_bytes).map_err(|error| error.to_string())?));
         self.set_place(Place::Starting, Seat::Starting);
-        let storage::Opened { store, problem } = storage::open().await;
-        self.emit(Update::Storage(problem));
-        let seed = identity::load_or_make(&*store).await.map_err(|error| error.to_string())?;
+        let (seed, store) = self.open_storage().await.map_err(|error| error.to_string())?;
         let mut config = NodeConfig::tab(seed);
         // The user may have changed their mind in the tab that led before this one.
         let heard = self.0.snapshot.borrow().status.as_ref().map(|status| status.contribution);
@@ -294,6 +295,23 @@ impl Client {
         // First contact ends with the node it is made for.
         select(hearing, contact).await;
         Ok(())
+    }
+
+    /// The node's key, and where it keeps things: storage that opens and then fails is worth no more than none.
+    async fn open_storage(&self) -> Result<([u8; 32], Arc<dyn Store>), RandomError> {
+        let teller = self.clone();
+        let tell = move |problem| teller.emit(Update::Storage(Some(problem)));
+        let mut opened = storage::open(tell).await;
+        let seed = match identity::load_or_make(&*opened.store).await {
+            Ok(seed) => seed,
+            Err(IdentityError::Random(error)) => return Err(error),
+            Err(IdentityError::Store(error)) => {
+                opened = storage::Opened::in_memory(StorageProblem::Failed { reason: error.to_string() });
+                identity::make()?
+            }
+        };
+        self.emit(Update::Storage(opened.problem));
+        Ok((seed, opened.store))
     }
 
     fn set_place(&self, place: Place, seat: Seat) {

@@ -17,6 +17,14 @@ pub enum IdentityError {
     Random(#[from] platform::RandomError),
 }
 
+/// A seed for a node that keeps nothing.
+///
+/// # Errors
+/// The browser has no randomness.
+pub fn make() -> Result<[u8; 32], platform::RandomError> {
+    platform::random_bytes::<32>()
+}
+
 /// The stored seed, or a new one that is stored before it is used.
 ///
 /// A stored value of another length is damaged: it names nobody any more, so it is replaced. A tab's key signs no
@@ -25,7 +33,7 @@ pub async fn load_or_make(store: &dyn Store) -> Result<[u8; 32], IdentityError> 
     if let Some(seed) = store.value(IDENTITY).await?.and_then(|stored| stored.try_into().ok()) {
         return Ok(seed);
     }
-    let seed = platform::random_bytes::<32>()?;
+    let seed = make()?;
     store.put_value(IDENTITY, seed.to_vec()).await?;
     Ok(seed)
 }

@@ -19,7 +19,7 @@ use meganet_node::{
     store::{SiteRecord, Store, StoreError, Usage},
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     future::{Future, IntoFuture},
     rc::Rc,
@@ -55,13 +55,16 @@ enum Durability {
     Strict,
 }
 
+/// Called when an open database is taken away.
+pub type Tell = Rc<dyn Fn(StorageProblem)>;
+
 /// See the module's text.
 pub struct IdbStore(Rc<Inner>);
 
 struct Inner {
     database: IdbDatabase,
-    /// Keeps the callback that closes the database for a newer version of this program.
-    _upgrades: Database,
+    /// Keeps the callbacks that tell when the database is taken away.
+    _callbacks: Database,
     index: RefCell<Index>,
 }
 
@@ -86,8 +89,8 @@ impl Index {
 }
 
 impl IdbStore {
-    /// Opens the database, brought to this program's version.
-    pub async fn open(name: &str) -> Result<Self, StorageProblem> {
+    /// Opens the database, brought to this program's version. `blocked` becomes true while another tab keeps it from that.
+    pub async fn open(name: &str, blocked: Rc<Cell<bool>>, tell: Tell) -> Result<Self, StorageProblem> {
         let factory = Factory::new().map_err(denied)?;
         let mut request = factory.open(name, Some(schema::VERSION)).map_err(denied)?;
         request.on_upgrade_needed(|event| {
@@ -95,11 +98,17 @@ impl IdbStore {
             // A step that fails leaves stores missing; the first read then says so.
             let _ = schema::upgrade(&database, old);
         });
+        request.on_blocked(move |_| blocked.set(true));
         let database: IdbDatabase = request.await.map_err(denied)?.into();
-        let mut upgrades = Database::from(database.clone());
-        let closing = database.clone();
-        upgrades.on_version_change(move |_| closing.close());
-        let inner = Rc::new(Inner { database, _upgrades: upgrades, index: RefCell::default() });
+        let mut callbacks = Database::from(database.clone());
+        let (closing, replaced) = (database.clone(), tell.clone());
+        callbacks.on_version_change(move |_| {
+            // A newer version of this program, or the deletion of the database, waits for this.
+            closing.close();
+            replaced(StorageProblem::Replaced);
+        });
+        callbacks.on_close(move |_| tell(StorageProblem::Closed));
+        let inner = Rc::new(Inner { database, _callbacks: callbacks, index: RefCell::default() });
         let index = inner.load_index().await.map_err(|error| StorageProblem::Failed { reason: error.to_string() })?;
         inner.index.replace(index);
         Ok(Self(inner))
@@ -116,6 +125,15 @@ impl IdbStore {
             let _ = sender.send(running.await);
         });
         Box::pin(async move { receiver.await.unwrap_or_else(|_| Err(StoreError::Io("the operation was lost".into()))) })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // An open database that nobody uses would keep others from upgrading it, and its callbacks end here.
+        self.database.set_onversionchange(None);
+        self.database.set_onclose(None);
+        self.database.close();
     }
 }
 
