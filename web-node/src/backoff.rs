@@ -7,6 +7,14 @@ pub const BACKOFF_MIN_MS: u64 = 1_000;
 /// Longest wait.
 pub const BACKOFF_MAX_MS: u64 = 60_000;
 
+/// Longest wait before the first attempt after the last connection was lost.
+pub const AFTER_LOSS_MAX_MS: u64 = 2_000;
+
+/// How long to wait before the first attempt after a loss. `random` is any uniformly drawn number.
+pub fn after_loss(random: u32) -> Duration {
+    Duration::from_millis(u64::from(random) % (AFTER_LOSS_MAX_MS + 1))
+}
+
 /// Doubles from [`BACKOFF_MIN_MS`] to [`BACKOFF_MAX_MS`]; each wait is drawn from its upper half, so that many tabs that
 /// lost one bootstrap together do not come back together.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +56,13 @@ mod tests {
         assert_eq!(last_ceiling, BACKOFF_MAX_MS);
         backoff.reset();
         assert!(backoff.next_wait(0).as_millis() as u64 <= BACKOFF_MIN_MS);
+    }
+
+    #[test]
+    fn the_first_attempt_after_a_loss_comes_at_a_moment_of_its_own() {
+        let waits: std::collections::HashSet<_> = (0..10_000).map(|random| after_loss(random * 7)).collect();
+        assert!(waits.len() > 1_000, "{} moments", waits.len());
+        assert!(waits.iter().all(|wait| wait.as_millis() as u64 <= AFTER_LOSS_MAX_MS));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! patience.
 
 use crate::{
-    backoff::Backoff,
+    backoff::{Backoff, after_loss},
     browser::{client::Client, fetch, timings},
     state::{Contact, ContactProblem, ListSource},
 };
@@ -32,19 +32,26 @@ const GOOD_PEERS_MAX: usize = 64;
 pub async fn keep(client: Client, node: NodeHandle, store: Arc<dyn Store>) {
     let mut backoff = Backoff::default();
     let mut attempts = 0_u32;
+    let mut was_joined = false;
     loop {
         if client.is_joined() {
+            was_joined = true;
             backoff.reset();
             attempts = 0;
             client.set_contact(Contact { problem: None, retry_in_ms: None, attempts, ..client.contact() });
             client.phase_changed().wait().await;
             continue;
         }
+        if std::mem::take(&mut was_joined) {
+            // All who were connected through one bootstrap lose it in one moment.
+            sleep_unless_woken(&client, after_loss(random())).await;
+            continue;
+        }
         let mut contact = attempt(&node, &*store).await;
         attempts = attempts.saturating_add(1);
         contact.attempts = attempts;
         // The retry after a good list is there for addresses that do not answer.
-        let wait = backoff.next_wait(platform::random_bytes::<4>().map_or(0, u32::from_le_bytes));
+        let wait = backoff.next_wait(random());
         contact.retry_in_ms = Some(wait.as_millis() as u64);
         client.set_contact(contact);
         sleep_unless_woken(&client, wait).await;
@@ -60,6 +67,10 @@ async fn sleep_unless_woken(client: &Client, wait: Duration) {
     };
     let woken = select(Box::pin(client.retry_wanted().wait()), Box::pin(joined));
     select(Box::pin(platform::sleep(wait)), woken).await;
+}
+
+fn random() -> u32 {
+    platform::random_bytes::<4>().map_or(0, u32::from_le_bytes)
 }
 
 async fn attempt(node: &NodeHandle, store: &dyn Store) -> Contact {
