@@ -13,7 +13,7 @@ const FAILURES = {
   "rate-limited": [429, "The site asked for too much at once", "Try again in a moment."],
   storage: [503, "The browser's storage failed", "Free some space, then try again."],
   stopped: [503, "The node has stopped", "Start it again in MegaNet, then try again."],
-  changed: [503, "The site was updated while it was read", "Try again to read the new version."],
+  "version-changed": [503, "The site was updated while it was read", "Choose “Show it” above: MegaNet offers the new version there."],
   method: [405, "A site can be read only", "Nothing was sent. Go back to the page."],
   "app-closed": [503, "MegaNet is not open", "Open it, then try again: the app brings the site's pages."],
   "frame-missing": [503, "A part of MegaNet itself is missing", "Reload MegaNet when its server can be reached."],

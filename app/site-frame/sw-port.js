@@ -1,13 +1,20 @@
 // The service worker's side of the port: who answers, one request with its time limit, and what may be waiting.
-// Protocol: {id, op: "read", path, offset, max} → {id, ok: true, path, mediaType, size, offset, bytes} or
-// {id, ok: false, code, message}. A read beyond the end brings no bytes, and the size as its offset.
+// Protocol: {id, op: "read", path, offset, max, sequence} → {id, ok: true, sequence, path, mediaType, size, offset, bytes}
+// or {id, ok: false, code, message}, and before either, while the node works on it, {id, pending: true} every 2 s. A read
+// beyond the end brings no bytes, and the size as its offset. `sequence` is a version, a decimal number as text; a request
+// without one is for the version that the app shows, one for another gets the code `version-changed`.
 "use strict";
 
 const BRIDGE_PATH = "/.meganet/bridge.html";
 const BRIDGE_TIMEOUT_MS = 3_000;
 const BRIDGE_POLL_MS = 100;
 const BRIDGE_ASK_AGAIN_MS = 1_000;
-const REQUEST_TIMEOUT_MS = 10_000;
+// A read fails after this long without a word; how long it may take in all is the node's to decide.
+const SILENCE_MAX_MS = 10_000;
+// What the app, the node or the queue here turn away is asked for again, first after this, then after twice as long.
+const AGAIN_MIN_MS = 100;
+const AGAIN_MAX_MS = 1_000;
+const TURNED_AWAY = new Set(["busy", "rate-limited"]);
 const QUEUE_TIMEOUT_MS = 30_000;
 const IN_FLIGHT_MAX = 32;
 const QUEUE_MAX = 1_024;
@@ -37,23 +44,31 @@ class Link {
   }
 
   // One read. Rejects with a ReadError; never stays unanswered.
-  ask(path, offset, max) {
+  ask(path, offset, max, sequence) {
     const id = ++lastId;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.waiting.delete(id);
-        reject(new ReadError("timeout"));
-      }, REQUEST_TIMEOUT_MS);
-      this.waiting.set(id, { path, offset, max, timer, resolve, reject });
-      this.port.postMessage({ id, op: "read", path, offset, max });
+      this.waiting.set(id, { path, offset, max, sequence, timer: this.patience(id), resolve, reject });
+      this.port.postMessage({ id, op: "read", path, offset, max, sequence });
     });
+  }
+
+  patience(id) {
+    return setTimeout(() => {
+      const request = this.waiting.get(id);
+      this.waiting.delete(id);
+      request?.reject(new ReadError("timeout"));
+    }, SILENCE_MAX_MS);
   }
 
   settle(reply) {
     const request = this.waiting.get(reply?.id);
     if (!request) return;
-    this.waiting.delete(reply.id);
     clearTimeout(request.timer);
+    if (reply.pending === true) {
+      request.timer = this.patience(reply.id);
+      return;
+    }
+    this.waiting.delete(reply.id);
     if (reply.ok === false) {
       request.reject(new ReadError(String(reply.code), String(reply.message ?? "").slice(0, MESSAGE_MAX_CHARS)));
     } else if (isRead(reply, request)) {
@@ -73,9 +88,11 @@ class Link {
   }
 }
 
-function isRead(reply, { offset, max }) {
+function isRead(reply, { offset, max, sequence }) {
   return (
     reply.ok === true &&
+    isSequence(reply.sequence) &&
+    (sequence === undefined || reply.sequence === sequence) &&
     typeof reply.path === "string" &&
     typeof reply.mediaType === "string" &&
     Number.isSafeInteger(reply.size) &&
@@ -151,13 +168,30 @@ function leavePlace() {
   next.resolve();
 }
 
-// Reads at most `max` bytes (1 or more) of the file that `path` resolves to, from `offset`; fewer only at its end.
-async function read(path, offset, max) {
+// Reads at most `max` bytes (1 or more) of the file that `path` resolves to, from `offset`; fewer only at its end. With a
+// `sequence` it reads that version or none.
+async function read(path, offset, max, sequence) {
+  let until;
+  for (let wait = AGAIN_MIN_MS; ; wait = Math.min(wait * 2, AGAIN_MAX_MS)) {
+    try {
+      return await readOnce(path, offset, max, sequence);
+    } catch (error) {
+      if (!TURNED_AWAY.has(error.code)) throw error;
+      // A random part, so that many that were turned away together do not come back together.
+      const pause = wait * (0.5 + Math.random() / 2);
+      until ??= Date.now() + SILENCE_MAX_MS;
+      if (Date.now() + pause > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+}
+
+async function readOnce(path, offset, max, sequence) {
   await place();
   try {
     const link = await currentLink();
     try {
-      return await link.ask(path, offset, Math.min(max, READ_MAX_BYTES));
+      return await link.ask(path, offset, Math.min(max, READ_MAX_BYTES), sequence);
     } catch (error) {
       // A port whose other end is gone takes messages without a word: the next request asks for a new one.
       if (error.code === "timeout") forget(link);

@@ -122,7 +122,8 @@ async function siteFile(event, url) {
   const { request } = event;
   const path = filePath(url);
   let range = byteRange(request.headers.get("range"));
-  const first = await firstRead(path, request.method, range);
+  const first = await firstRead(path, request.method, range, await versionFor(event));
+  noteVersion(event, first.sequence);
   const { size } = first;
   const target = redirectTarget(path, first.path, url);
   if (target) return Response.redirect(target);
@@ -144,15 +145,15 @@ async function siteFile(event, url) {
 }
 
 // The read that tells type and size, and mostly brings all that is asked for.
-async function firstRead(path, method, range) {
-  if (method === "HEAD") return read(path, BEYOND_ANY_END, 1);
+async function firstRead(path, method, range, version) {
+  if (method === "HEAD") return read(path, BEYOND_ANY_END, 1, version);
   if (range?.suffix === undefined) {
     const offset = range?.first ?? 0;
-    return read(path, offset, Math.min(pieceBytes(offset, 1), (range?.last ?? Infinity) + 1 - offset));
+    return read(path, offset, Math.min(pieceBytes(offset, 1), (range?.last ?? Infinity) + 1 - offset), version);
   }
-  const { size } = await read(path, BEYOND_ANY_END, 1);
+  const { size, sequence } = await read(path, BEYOND_ANY_END, 1, version);
   const offset = Math.max(0, size - range.suffix);
-  return read(path, offset, pieceBytes(offset, 1));
+  return read(path, offset, pieceBytes(offset, 1), sequence);
 }
 
 // Bytes from `offset` to the end of the `chunks`-th chunk from there.
@@ -172,7 +173,7 @@ function respond(event, first, end, status, headers) {
 
 // Reads on as the browser takes bytes, at most READS_AHEAD_MAX before it asks; reads grow while they are quick.
 function streamBody(first, firstBytes, end) {
-  const { path, size, mediaType } = first;
+  const { path, size, sequence } = first;
   let position = first.offset;
   let nextOffset = position + firstBytes.length;
   let chunks = 1;
@@ -183,7 +184,7 @@ function streamBody(first, firstBytes, end) {
   function fill() {
     while (ahead.length < READS_AHEAD_MAX && nextOffset < end) {
       const max = Math.min(pieceBytes(nextOffset, chunks), end - nextOffset);
-      const reply = read(path, nextOffset, max);
+      const reply = read(path, nextOffset, max, sequence);
       reply.catch(() => {});
       ahead.push({ reply, max, started: Date.now() });
       nextOffset += max;
@@ -207,9 +208,8 @@ function streamBody(first, firstBytes, end) {
           const { reply, max, started } = ahead.shift();
           const piece = await reply;
           pace(Date.now() - started);
-          // Between two reads the site may have been replaced by a newer version: never show a mix.
-          if (piece.size !== size || piece.path !== path || piece.mediaType !== mediaType) throw new ReadError("changed");
-          if (piece.bytes.byteLength === 0) throw new ReadError("malformed");
+          // One version has one file of this path: another size means the app's end is broken.
+          if (piece.size !== size || piece.path !== path || piece.bytes.byteLength === 0) throw new ReadError("malformed");
           position += piece.bytes.byteLength;
           if (piece.bytes.byteLength < max) {
             // A short read leaves a gap before those behind it: they are asked for again from where it ended.

@@ -6,7 +6,7 @@
 // ever taken from the cache or the app: this worker sets them all.
 "use strict";
 
-importScripts("/.meganet/sw-pages.js", "/.meganet/sw-port.js", "/.meganet/sw-reply.js");
+importScripts("/.meganet/sw-pages.js", "/.meganet/sw-version.js", "/.meganet/sw-port.js", "/.meganet/sw-reply.js");
 
 // The build fills in a hash of the site frame's files: each change makes a new cache, and older ones are deleted.
 const CACHE = "meganet-frame-{{VERSION}}";

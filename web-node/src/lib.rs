@@ -19,6 +19,7 @@ pub use browser::{
     client::{Client, Subscription},
     events::Listener,
     js_api, panic,
+    site_port::ShownVersion,
     storage::{self, ask_to_persist},
     timings,
 };

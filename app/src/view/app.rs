@@ -42,7 +42,8 @@ pub fn app(props: &AppProps) -> Html {
         _ => html! { <Home /> },
     };
     let bridge = state.visit.as_ref().filter(|visit| !matches!(visit.outcome, Outcome::Cancelled)).map(|visit| {
-        html! { <BridgeFrame key={visit.number} visit={visit.number} address={visit.link.address.to_string()} /> }
+        let sequence = visit.site().map(|site| site.sequence);
+        html! { <BridgeFrame key={visit.number} visit={visit.number} address={visit.link.address.to_string()} {sequence} /> }
     });
     html! {
         <ContextProvider<Context> {context}>

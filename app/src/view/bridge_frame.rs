@@ -6,7 +6,7 @@ use crate::{
 };
 use meganet_core::address::Address;
 use meganet_node::platform;
-use meganet_web_node::{Bridge, BridgeEvent};
+use meganet_web_node::{Bridge, BridgeEvent, ShownVersion};
 use std::time::Duration;
 use web_sys::HtmlIFrameElement;
 use yew::prelude::*;
@@ -24,19 +24,25 @@ pub struct BridgeFrameProps {
     pub visit: u32,
     /// The site's address in full.
     pub address: String,
+    /// The version that is shown, once it is known.
+    pub sequence: Option<u64>,
 }
 
 #[function_component(BridgeFrame)]
 pub fn bridge_frame(props: &BridgeFrameProps) -> Html {
     let context = use_app();
     let frame = use_node_ref();
+    let shown = use_memo((), |()| ShownVersion::default());
+    // Before the visible frame, which is drawn together with this, can ask for anything.
+    shown.set(props.sequence);
     use_effect_with(props.visit, {
         let (frame, address, visit) = (frame.clone(), props.address.parse::<Address>().ok(), props.visit);
         let (client, dispatcher) = (context.client, context.dispatcher.clone());
+        let shown = ShownVersion::clone(&shown);
         move |_| {
             let report = dispatcher.clone();
             let bridge = frame.cast::<HtmlIFrameElement>().zip(address).and_then(|(frame, address)| {
-                let bridge = Bridge::open(client, address, frame.clone(), move |event| {
+                let bridge = Bridge::open(client, address, shown, frame.clone(), move |event| {
                     let state = match event {
                         BridgeEvent::Ready => BridgeState::Ready,
                         BridgeEvent::Failed { code, message } => BridgeState::Failed { code, message },

@@ -22,4 +22,6 @@ mod read_samples;
 mod rust_book;
 mod same_profile;
 mod sharing;
+mod site_requests;
 mod storage_full;
+mod worker_port;

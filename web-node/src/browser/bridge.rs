@@ -7,7 +7,7 @@
 use crate::browser::{
     client::Client,
     events::Listener,
-    site_port::{Allowance, SitePort},
+    site_port::{Allowance, ShownVersion, SitePort},
     timings,
 };
 use js_sys::{JsString, Object, Reflect};
@@ -40,15 +40,17 @@ impl Bridge {
         Some(format!("{}//{address}.{}", location.protocol().ok()?, location.host().ok()?))
     }
 
-    /// Starts to listen for what `frame` says; its `src` may be set before or after.
+    /// Starts to listen for what `frame` says; its `src` may be set before or after. Reads that name no version are of the
+    /// `shown` one.
     pub fn open(
         client: Client,
         address: Address,
+        shown: ShownVersion,
         frame: HtmlIFrameElement,
         report: impl Fn(BridgeEvent) + 'static,
     ) -> Option<Self> {
         let origin = Self::site_origin(address)?;
-        let allowance = Allowance::new();
+        let allowance = Allowance::new(shown);
         let current: RefCell<Option<SitePort>> = RefCell::default();
         let window = web_sys::window()?;
         let listener = Listener::new(&window, "message", move |event| {

@@ -14,6 +14,6 @@ pub mod panic;
 mod proxy;
 mod serve;
 mod signal;
-mod site_port;
+pub mod site_port;
 pub mod storage;
 pub mod timings;

@@ -4,10 +4,11 @@ use crate::{
     browser::{client::Client, events::Listener, timings},
     rate::TokenBucket,
     site_request::{
-        REQUEST_PATH_MAX_BYTES, RawRequest, ReadRequest, RequestError, SITE_BURST_MAX, SITE_IN_FLIGHT_MAX,
-        SITE_RATE_PER_S, error_code,
+        PENDING_INTERVAL_MS, REQUEST_PATH_MAX_BYTES, RawRequest, ReadRequest, RequestError, SEQUENCE_MAX_DIGITS,
+        SITE_BURST_MAX, SITE_IN_FLIGHT_MAX, SITE_RATE_PER_S, error_code,
     },
 };
+use futures::future::{Either, select};
 use js_sys::{Array, JsString, Object, Reflect, Uint8Array};
 use meganet_core::address::Address;
 use meganet_node::{
@@ -16,22 +17,28 @@ use meganet_node::{
 };
 use std::{
     cell::{Cell, RefCell},
+    future::Future,
     rc::Rc,
+    time::Duration,
 };
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{MessageEvent, MessagePort};
+
+/// The version of the site that is shown, once it is known. Shared by whoever shows it and the ports that read it.
+pub type ShownVersion = Rc<Cell<Option<u64>>>;
 
 /// What all ports of one site share: a worker that restarts gets a new port, not a new allowance.
 pub struct Allowance {
     bucket: RefCell<TokenBucket>,
     in_flight: Cell<usize>,
+    shown: ShownVersion,
 }
 
 impl Allowance {
     /// A full allowance.
-    pub fn new() -> Rc<Self> {
+    pub fn new(shown: ShownVersion) -> Rc<Self> {
         let bucket = TokenBucket::new(SITE_BURST_MAX, SITE_RATE_PER_S, platform::monotonic_ms());
-        Rc::new(Self { bucket: RefCell::new(bucket), in_flight: Cell::new(0) })
+        Rc::new(Self { bucket: RefCell::new(bucket), in_flight: Cell::new(0), shown })
     }
 }
 
@@ -71,10 +78,12 @@ fn handle(client: &Client, address: Address, port: &MessagePort, allowance: &Rc<
         Ok(request) => request,
         Err(error) => return refuse(port, id, error.code(), &error.to_string()),
     };
+    // A page that names no version gets the one that is shown: the user is asked before it is another.
+    let request = ReadRequest { sequence: request.sequence.or(allowance.shown.get()), ..request };
     allowance.in_flight.set(allowance.in_flight.get() + 1);
     let (client, port, allowance) = (client.clone(), port.clone(), allowance.clone());
     platform::spawn(async move {
-        let result = read(&client, address, request).await;
+        let result = telling(&port, id, read(&client, address, request)).await;
         allowance.in_flight.set(allowance.in_flight.get() - 1);
         match result {
             Ok(content) => deliver(&port, id, content),
@@ -93,9 +102,22 @@ fn admit(allowance: &Allowance) -> Result<(), RequestError> {
     Ok(())
 }
 
+/// Says, while something goes on, that it goes on.
+async fn telling<T>(port: &MessagePort, id: u32, work: impl Future<Output = T>) -> T {
+    let mut work = Box::pin(work);
+    loop {
+        let interval = Box::pin(platform::sleep(Duration::from_millis(PENDING_INTERVAL_MS)));
+        work = match select(work, interval).await {
+            Either::Left((result, _)) => return result,
+            Either::Right(((), work)) => work,
+        };
+        let _ = port.post_message(&object(&[("id", id.into()), ("pending", true.into())]));
+    }
+}
+
 async fn read(client: &Client, address: Address, request: ReadRequest) -> Result<Content, ApiError> {
-    let ReadRequest { path, offset, max_bytes, .. } = request;
-    match client.call(Command::Read { address, path, offset, max_bytes, sequence: None }).await? {
+    let ReadRequest { path, offset, max_bytes, sequence, .. } = request;
+    match client.call(Command::Read { address, path, offset, max_bytes, sequence }).await? {
         Reply::Content(content) => Ok(content),
         _ => Err(ApiError::Refused { reason: "the node gave another answer than asked for".into() }),
     }
@@ -113,16 +135,22 @@ fn read_fields(data: &JsValue) -> RawRequest {
     if !data.is_object() {
         return RawRequest::default();
     }
-    RawRequest { id: number("id"), op: text("op"), path: text("path"), offset: number("offset"), max: number("max") }
+    let sequence = field("sequence").filter(|value| !value.is_undefined()).map(|value| {
+        let digits = value.dyn_into::<JsString>().ok();
+        digits.filter(|text| text.length() as usize <= SEQUENCE_MAX_DIGITS).map(String::from).unwrap_or_default()
+    });
+    let (op, path, max) = (text("op"), text("path"), number("max"));
+    RawRequest { id: number("id"), op, path, offset: number("offset"), max, sequence }
 }
 
 fn deliver(port: &MessagePort, id: u32, content: Content) {
     timings::mark(|timings| &mut timings.first_bytes_ms);
     // The copy out of wasm memory is what can be transferred.
     let bytes = Uint8Array::from(content.bytes.as_slice()).buffer();
-    let fields: [(&str, JsValue); 7] = [
+    let fields: [(&str, JsValue); 8] = [
         ("id", id.into()),
         ("ok", true.into()),
+        ("sequence", content.sequence.to_string().into()),
         ("path", content.path.into()),
         ("mediaType", content.media_type.into()),
         ("size", (content.size as f64).into()),
