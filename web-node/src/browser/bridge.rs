@@ -4,14 +4,18 @@
 //! Messages are taken only from that frame's window and only from that site's origin. The site's own scripts share the
 //! origin; all a port gives them is what they can read anyway.
 
-use crate::browser::{
-    client::Client,
-    events::Listener,
-    site_port::{Allowance, ShownVersion, SitePort},
-    timings,
+use crate::{
+    browser::{
+        client::Client,
+        events::Listener,
+        site_port::{Allowance, ShownVersion, SitePort},
+        timings,
+    },
+    rate::BridgeGate,
 };
 use js_sys::{JsString, Object, Reflect};
 use meganet_core::address::Address;
+use meganet_node::platform;
 use std::cell::RefCell;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{HtmlIFrameElement, MessageEvent, MessagePort};
@@ -51,6 +55,7 @@ impl Bridge {
     ) -> Option<Self> {
         let origin = Self::site_origin(address)?;
         let allowance = Allowance::new(shown);
+        let gate = RefCell::new(BridgeGate::new(platform::monotonic_ms()));
         let current: RefCell<Option<SitePort>> = RefCell::default();
         let window = web_sys::window()?;
         let listener = Listener::new(&window, "message", move |event| {
@@ -62,8 +67,12 @@ impl Bridge {
             if !from_bridge || event.origin() != origin {
                 return;
             }
+            // Before anything of the message is read: the site's scripts can send as many as they like.
+            if !gate.borrow_mut().admits(platform::monotonic_ms()) {
+                return;
+            }
             match text(&event.data(), "meganet").as_deref() {
-                Some("bridge-ready") => {
+                Some("bridge-ready") if gate.borrow_mut().is_first_ready() => {
                     timings::mark(|timings| &mut timings.bridge_ready_ms);
                     report(BridgeEvent::Ready);
                 }
