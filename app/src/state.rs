@@ -40,6 +40,9 @@ pub struct State {
 pub struct Visit {
     pub number: u32,
     pub link: Link,
+    /// Counts the pages that were asked for. The frame moves by itself as well, unseen: to ask for the page that the bar still
+    /// names is a request like any other.
+    pub asked: u32,
     pub started_ms: u64,
     pub stage: Option<Stage>,
     pub progress: Vec<Reached>,
@@ -105,6 +108,7 @@ impl Visit {
         Self {
             number,
             link,
+            asked: 0,
             started_ms: now_ms,
             stage: None,
             progress: Vec::new(),
@@ -295,6 +299,7 @@ impl State {
                 // Another page of the site that is open: only the frame moves.
                 Some(visit) if visit.link.address == link.address && visit.site().is_some() => {
                     visit.link = link.clone();
+                    visit.asked = visit.asked.wrapping_add(1);
                 }
                 _ => self.begin(link.clone(), now_ms),
             },

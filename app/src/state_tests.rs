@@ -78,6 +78,14 @@ fn another_page_of_an_open_site_keeps_its_bridge() {
 }
 
 #[test]
+fn asking_for_the_page_that_the_bar_names_is_a_request() {
+    let state = opened(visiting(1), 1, 1);
+    let before = state.visit.as_ref().unwrap().asked;
+    let state = state.apply(Action::Go { route: Route::Site(link(1, "")), now_ms: 3_000 });
+    assert_ne!(state.visit.unwrap().asked, before, "a click inside the frame may have led elsewhere");
+}
+
+#[test]
 fn the_frame_waits_for_site_and_bridge() {
     let state = opened(visiting(1), 1, 1);
     assert!(!state.visit.as_ref().unwrap().can_show());

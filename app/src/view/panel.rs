@@ -2,7 +2,7 @@
 
 use crate::{
     format::{ago, bytes, count, duration, plain, short_peer},
-    route,
+    route::{self, Route},
     state::{Action, Visit},
     view::{
         context::{Context, use_app},
@@ -238,7 +238,7 @@ fn files(props: &FilesProps) -> Html {
     let context = use_app();
     let files = use_state(|| None::<Result<Vec<FileInfo>, ApiError>>);
     let ontoggle = {
-        let (files, address) = (files.clone(), props.site.parse().ok());
+        let (files, address, context) = (files.clone(), props.site.parse().ok(), context.clone());
         Callback::from(move |_: Event| {
             let (Some(address), None) = (address, &*files) else { return };
             let (client, setter) = (context.client.clone(), files.setter());
@@ -256,7 +256,7 @@ fn files(props: &FilesProps) -> Html {
         Some(Err(error)) => trouble(error),
         Some(Ok(files)) => html! {
             <>
-                <ul class="files">{ for files.iter().take(FILES_LISTED_MAX).map(|file| file_line(&props.site, file)) }</ul>
+                <ul class="files">{ for files.iter().take(FILES_LISTED_MAX).map(|file| file_line(&context, &props.site, file)) }</ul>
                 if files.len() > FILES_LISTED_MAX {
                     <p class="soft">{ format!("And {}.", count((files.len() - FILES_LISTED_MAX) as u64, "more file", "more files")) }</p>
                 }
@@ -271,7 +271,12 @@ fn files(props: &FilesProps) -> Html {
     }
 }
 
-fn file_line(site: &str, file: &FileInfo) -> Html {
-    let link = site.parse().ok().map(|address| route::hash(&Link { address, path: file.path.clone() }));
-    html! { <li><a href={link}><bdi>{ plain(&file.path, 512) }</bdi></a><span class="number">{ bytes(file.size) }</span></li> }
+fn file_line(context: &Context, site: &str, file: &FileInfo) -> Html {
+    let link = site.parse().ok().map(|address| Link { address, path: file.path.clone() });
+    // The fragment does not change, so nothing else would bring the frame back to it.
+    let is_named = link.is_some() && context.state.visit.as_ref().map(|visit| &visit.link) == link.as_ref();
+    let onclick = link.clone().filter(|_| is_named).map(|link| {
+        context.on(move || Action::Go { route: Route::Site(link.clone()), now_ms: platform::monotonic_ms() })
+    });
+    html! { <li><a href={link.as_ref().map(route::hash)} {onclick}><bdi>{ plain(&file.path, 512) }</bdi></a><span class="number">{ bytes(file.size) }</span></li> }
 }

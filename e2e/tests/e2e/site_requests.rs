@@ -76,6 +76,38 @@ fn a_page_never_gets_parts_of_a_newer_version() {
     });
 }
 
+#[test]
+fn a_file_that_the_bar_still_names_is_shown_again_after_a_click_inside_the_site() {
+    scenario::run("same-file-again", async |scenario| {
+        let swarm = scenario.swarm().await?;
+        let author = swarm.peer("author").await?;
+        let mut files = version(1);
+        let other = b"<!doctype html><meta charset=utf-8><title>Other</title><p>other";
+        files.insert("other.html".to_owned(), other.to_vec());
+        let address = publish(&author, &scenario.dir().join("site"), &files).await?;
+        let browser = scenario.browser("reader").await?;
+        let app = App::open(&browser, &swarm.link(&address, "index.html")).await?;
+        app.until_shown().await?;
+        app.run_in_site::<()>("location.href = '/other.html'; return null;", &[]).await?;
+        app.until_shown_when("document.title === 'Other'").await?;
+
+        app.show_panel().await?;
+        let driver = browser.driver();
+        driver.find(thirtyfour::By::Css(".file-list summary")).await?.click().await?;
+        let link = format!(".files a[href='#/{address}/index.html']");
+        until("the file in the list", async || {
+            Ok(match driver.find_all(thirtyfour::By::Css(link.as_str())).await?.into_iter().next() {
+                Some(link) => Look::Yes(link),
+                None => Look::NotYet("not listed".to_owned()),
+            })
+        })
+        .await?
+        .click()
+        .await?;
+        app.until_shown_when("document.title === 'Version 1'").await
+    });
+}
+
 fn version(number: u64) -> Files {
     let mut files = folder::made_up(&format!("Version {number}"), 70 + number, 300_000);
     files.insert("later.txt".to_owned(), format!("later, in version {number}").into_bytes());
