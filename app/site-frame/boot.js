@@ -6,10 +6,12 @@ const APP_ORIGIN = `${location.protocol}//${location.host.slice(ADDRESS.length +
 const appUrl = `${APP_ORIGIN}/#/${ADDRESS}${location.pathname}`;
 const RELOADED = "meganet-boot-reloaded";
 
-document.getElementById("open").href = appUrl;
 if (window.top === window) {
+  document.getElementById("open").href = appUrl;
   location.replace(appUrl);
 } else {
+  // In the app's frame the way out is closed, and the app is there already.
+  document.getElementById("actions").remove();
   document.getElementById("what").textContent = "Waiting for the MegaNet page around this one.";
   navigator.serviceWorker?.ready.then(() => {
     // Once only: a worker that is there and does not answer must not make a loop.

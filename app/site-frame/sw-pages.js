@@ -71,8 +71,7 @@ function page(request, title, advice, detail) {
 <p>${escapeHtml(advice)}</p>
 ${detail ? `<p class="detail">${escapeHtml(detail)}</p>` : ""}
 <p class="safe">Nothing is lost: what your browser keeps of this site, your keys and your other sites are unchanged.</p>
-<p class="actions"><a class="button" href="${escapeHtml(url.pathname + url.search)}">Try again</a>
-<a href="${escapeHtml(appLink(url))}" target="_top">Open in MegaNet</a></p>
+<p class="actions"><a class="button" href="${escapeHtml(url.pathname + url.search)}">Try again</a></p>
 </main>
 </body>
 </html>

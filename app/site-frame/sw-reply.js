@@ -46,7 +46,7 @@ const PAGE_CSP = [
   "style-src 'unsafe-inline'",
   "base-uri 'none'",
   "form-action 'none'",
-  "sandbox allow-top-navigation-by-user-activation",
+  "sandbox",
   `frame-ancestors ${APP_ORIGIN} ${SITE_ORIGIN}`,
 ].join("; ");
 

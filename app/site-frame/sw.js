@@ -16,11 +16,19 @@ const OWN_FILES = new Map([
   ["/.meganet/bridge.js", "text/javascript; charset=utf-8"],
 ]);
 
+// Own files are asked for again after this long: they come from the app's host, which sees by it that the site is visited.
+const REFRESH_AFTER_MS = 24 * 3_600_000;
+// When a file was kept, on this device's clock. The site's scripts can change it: then it is asked for more or less often.
+const KEPT_AT = "X-MegaNet-Kept";
+
 self.addEventListener("install", (event) => {
   event.waitUntil(
     (async () => {
-      const cache = await caches.open(CACHE);
-      await cache.addAll([...OWN_FILES.keys()].map((path) => new Request(path, { cache: "reload" })));
+      const files = [...OWN_FILES.keys()];
+      const answers = await Promise.all(files.map((path) => ask(path, "reload")));
+      if (answers.includes(undefined)) throw new Error("a part of the site's frame did not arrive");
+      // On a full disk the site still opens: these files come from the network then.
+      await Promise.all(files.map((path, place) => keep(path, answers[place]))).catch(() => {});
       await self.skipWaiting();
     })(),
   );
@@ -60,25 +68,34 @@ async function answer(event) {
   return siteFile(event, url);
 }
 
-// From the cache first, so that the bridge loads with the bootstrap gone; the network refreshes it for the next time.
+// From the cache first, so that the bridge loads with the bootstrap gone; now and then the network refreshes it for the
+// next time. A new version of these files comes with a new worker, which fills a cache of its own.
 async function ownFile(event, path) {
-  const cache = await caches.open(CACHE);
-  const refreshed = refresh(cache, path);
-  event.waitUntil(refreshed);
-  const found = (await cache.match(path)) ?? (await refreshed);
+  const kept = await caches.match(path, { cacheName: CACHE }).catch(() => undefined);
+  const age = Date.now() - Number(kept?.headers.get(KEPT_AT) ?? 0);
+  let found = kept;
+  if (!kept || age < 0 || age >= REFRESH_AFTER_MS) {
+    const refreshed = ask(path, "no-cache");
+    event.waitUntil(refreshed.then((response) => response && keep(path, response.clone())).catch(() => {}));
+    found ??= await refreshed;
+  }
   if (!found) throw new ReadError("frame-missing");
   return new Response(event.request.method === "HEAD" ? null : found.body, {
     headers: frameHeaders(OWN_FILES.get(path)),
   });
 }
 
-async function refresh(cache, path) {
+// A file of the frame from the app's host; undefined when it does not come.
+async function ask(path, cache) {
   try {
-    const response = await fetch(path, { cache: "no-cache", credentials: "omit", redirect: "error" });
-    if (!response.ok) return undefined;
-    await cache.put(path, response.clone());
-    return response;
+    const response = await fetch(path, { cache, credentials: "omit", redirect: "error" });
+    return response.ok ? response : undefined;
   } catch {
     return undefined;
   }
+}
+
+async function keep(path, response) {
+  const cache = await caches.open(CACHE);
+  await cache.put(path, new Response(await response.blob(), { headers: { [KEPT_AT]: String(Date.now()) } }));
 }
