@@ -1,6 +1,10 @@
 //! What the lying peer (`src/bin/liar.rs`) says on its standard output, and how a test starts it.
 
-use crate::{places, process::Process};
+use crate::{
+    places,
+    process::Process,
+    wait::{Look, until},
+};
 use anyhow::Result;
 use meganet_core::address::Address;
 use serde::{Deserialize, Serialize};
@@ -16,6 +20,8 @@ pub enum Event {
     ForgedHeadPut { taken_by: usize },
     /// A peer asked for a head and got a forged one.
     HeadForged { to: String },
+    /// A lookup in the DHT came here and was answered with a forged head. The DHT does not say whose it was.
+    ForgedHeadFound,
     /// A peer asked for a chunk and got wrong bytes.
     ChunkSpoiled { to: String },
     /// A peer has no connection to it any more.
@@ -76,6 +82,15 @@ impl Liar {
     /// Waits for an event.
     pub async fn until(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
         self.process.line(what, |line| serde_json::from_str(line).ok().filter(&wanted)).await
+    }
+
+    /// Waits until it has reported this many such events, and gives them.
+    pub async fn until_many(&self, what: &str, count: usize, wanted: impl Fn(&Event) -> bool) -> Result<Vec<Event>> {
+        until(what, async || {
+            let found: Vec<Event> = self.events()?.into_iter().filter(&wanted).collect();
+            Ok(if found.len() >= count { Look::Yes(found) } else { Look::NotYet(format!("{found:?}")) })
+        })
+        .await
     }
 
     /// How often this peer was lied to so far.

@@ -120,6 +120,10 @@ async fn main() -> Result<()> {
                 }
                 _ => {}
             },
+            // Only forged heads are in its store.
+            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(kad::Event::InboundRequest {
+                request: kad::InboundRequest::GetRecord { present_locally: true, .. },
+            })) => say(&Event::ForgedHeadFound),
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => {
                 say(&Event::Closed { peer: peer_id.to_string() });
             }

@@ -24,29 +24,27 @@ fn liars_are_refused_and_the_page_comes_from_the_honest_peer() {
             sites.push(files);
         }
         let bootstrap = &swarm.bootstrap().addresses;
-        let mut forger = Liar::start(scenario.dir(), Lie::Heads, bootstrap, &addresses).await?;
+        let forger = Liar::start(scenario.dir(), Lie::Heads, bootstrap, &addresses).await?;
         let mut spoiler = Liar::start(scenario.dir(), Lie::Chunks, bootstrap, &addresses).await?;
-        // Every forged head that went to the DHT was refused by those who store.
-        for _ in 0..4 {
-            forger.until("the fate of a forged head", |event| matches!(event, Event::ForgedHeadPut { .. })).await?;
-        }
-        let taken: Vec<Event> = forger
-            .events()?
-            .into_iter()
-            .filter(|event| matches!(event, Event::ForgedHeadPut { taken_by } if *taken_by > 0))
-            .collect();
-        ensure!(taken.is_empty(), "forged heads were stored: {taken:?}");
+        // Every forged head that went to the DHT, two a site, was refused by those who store.
+        let put = |event: &Event| matches!(event, Event::ForgedHeadPut { .. });
+        let fates = forger.until_many("the fates of four forged heads", 4, put).await?;
+        ensure!(fates == vec![Event::ForgedHeadPut { taken_by: 0 }; 4], "forged heads were stored: {fates:?}");
 
         let browser = scenario.browser("reader").await?;
         let app = App::open(&browser, &swarm.url()).await?;
         app.until_joined().await?;
         let reader = app.status().await?.peer_id;
 
+        // From now on nobody but the reader looks the site up.
+        let found = |event: &Event| *event == Event::ForgedHeadFound;
+        let found_before = forger.events()?.iter().filter(|event| found(event)).count();
         // While the honest peer is silent only the liars answer: each of them gets its chance.
         author.signal(Signal::STOP)?;
         app.enter_address(&addresses[0].to_string()).await?;
         let lied = |event: &Event| matches!(event, Event::ChunkSpoiled { to } if *to == reader);
         spoiler.until("a wrong chunk given to the reader", lied).await?;
+        forger.until_many("a forged head found by the reader", found_before + 1, found).await?;
         author.signal(Signal::CONT)?;
         app.until_shown().await?;
         let paths: Vec<&str> = sites[0].keys().map(String::as_str).collect();
