@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use meganet_e2e::{app::App, folder, scenario};
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// In the bridge's frame: takes the app's place at the worker's port.
@@ -44,6 +45,9 @@ fn a_read_may_be_slow_or_turned_away_but_neither_silent_nor_of_another_version()
         let browser = scenario.browser("reader").await?;
         let app = App::open(&browser, &swarm.link(&address, "")).await?;
         app.until_shown().await?;
+        // A worker that was ended by the browser must still know which version the page shows.
+        browser.devtools("ServiceWorker.enable", json!({})).await?;
+        browser.devtools("ServiceWorker.stopAllWorkers", json!({})).await?;
         browser.in_frame("bridge-frame", async || browser.run::<()>(STAND_IN, &[]).await).await?;
         let statuses: BTreeMap<String, u16> = app.run_in_site(FETCH_ALL, &[]).await?;
         let expected =
