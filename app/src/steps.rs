@@ -122,7 +122,7 @@ mod tests {
         state::{Action, State},
     };
     use meganet_core::{address::Link, keys::SiteKey};
-    use meganet_node::api::{Event, Progress};
+    use meganet_node::api::{Event, Progress, Timings};
     use meganet_web_node::state::Update;
     use yew::Reducible;
 
@@ -153,5 +153,22 @@ mod tests {
         let lines = lines(&state, state.visit.as_ref().unwrap());
         assert!(waiting_for(&lines).starts_with("Fetch the list of its files"));
         assert_eq!(lines[2].at_ms, Some(40));
+    }
+
+    #[test]
+    fn the_first_page_is_done_when_its_first_pieces_are_here_not_before() {
+        let opened = |site: SiteInfo| {
+            let state = state(Some(Stage::Ready));
+            let visit = state.visit.as_ref().unwrap().number;
+            let action = Action::Opened { visit, result: Ok(Box::new(site)) };
+            let state = std::rc::Rc::unwrap_or_clone(std::rc::Rc::new(state).reduce(action));
+            lines(&state, state.visit.as_ref().unwrap()).remove(4)
+        };
+        let site = SiteInfo { chunks: 3, held_chunks: 1, ..crate::words::tests::site() };
+        assert_eq!((opened(site.clone()).mark, opened(site.clone()).at_ms), (Mark::Now, None));
+        let timings = Timings { starter_ms: Some(70), ..site.timings };
+        let fetched = opened(SiteInfo { timings, ..site.clone() });
+        assert_eq!((fetched.mark, fetched.at_ms), (Mark::Done, Some(70)));
+        assert_eq!(opened(SiteInfo { held_chunks: 3, ..site }).mark, Mark::Done, "all of it was kept");
     }
 }

@@ -199,7 +199,7 @@ pub fn sentence(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     #[test]
@@ -266,7 +266,7 @@ mod tests {
         assert!(instead_of_list(&Contact::default()).contains("no peers are known"));
     }
 
-    fn site() -> SiteInfo {
+    pub fn site() -> SiteInfo {
         SiteInfo {
             address: meganet_core::keys::SiteKey::from_seed([1; 32]).address(),
             title: String::new(),
