@@ -357,7 +357,7 @@ fn report_published(outcome: &Outcome, signer: &Signer, local: bool, page: &str,
         "index": outcome.index, "sequence": outcome.sequence, "previous_sequence": outcome.previous,
         "head": outcome.head_hash, "files": outcome.files, "bytes": outcome.bytes,
         "chunks": {"total": chunks.total, "new": chunks.new, "new_bytes": chunks.new_bytes},
-        "stored_on": outcome.stored_on, "served": !local, "key_file": signer.path, "key_created": signer.created,
+        "stored_on": outcome.stored_on, "served": !local, "key_file": text::path(&signer.path), "key_created": signer.created,
     });
     let what = if outcome.unchanged { "nothing changed since version" } else { "published version" };
     let mut lines = format!(
@@ -401,7 +401,7 @@ async fn get_site(node: &Access<'_>, arguments: GetArgs) -> Result<(), CommandEr
     bar.finish_and_clear();
     let done = finish(result, client).await?;
     let object = json!({
-        "event": "fetched", "address": address, "folder": done.into, "files": done.files, "bytes": done.bytes,
+        "event": "fetched", "address": address, "folder": text::path(&done.into), "files": done.files, "bytes": done.bytes,
         "sequence": done.sequence, "title": done.title,
     });
     let text = format!(
@@ -419,7 +419,7 @@ async fn get_site(node: &Access<'_>, arguments: GetArgs) -> Result<(), CommandEr
 fn keys(directory: &DataDir, action: KeyAction, output: Output) -> Result<(), CommandError> {
     let print = |name: &str, address: Address, path: &Path| {
         output.print(
-            &json!({"event": "key", "name": name, "address": address, "path": path}),
+            &json!({"event": "key", "name": name, "address": address, "path": text::path(path)}),
             &format!("{name}\n  {address}\n  {}", path.display()),
         );
     };

@@ -148,10 +148,10 @@ fn report_ready(output: Output, directory: &DataDir, status: &Option<Status>) {
     let (peer_id, addresses) = status
         .as_ref()
         .map_or((String::new(), Vec::new()), |status| (status.peer_id.clone(), status.addresses.clone()));
-    let socket = directory.socket();
+    let (socket, data_dir) = (text::path(&directory.socket()), text::path(directory.path()));
     let object = json!({
         "event": "ready", "peer_id": peer_id, "addresses": addresses, "socket": socket,
-        "data_dir": directory.path(), "pid": std::process::id(),
+        "data_dir": data_dir, "pid": std::process::id(),
     });
     let mut lines = format!("peer {peer_id}\ndata {}\n", directory.path().display());
     for address in &addresses {

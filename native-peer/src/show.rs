@@ -27,7 +27,7 @@ pub async fn status(client: &Client, directory: &Path, output: Output) -> Result
         _ => return Err(CommandError::UnexpectedReply),
     };
     let running = !client.is_local();
-    let more = [("running", running.into()), ("data_dir", directory.to_string_lossy().into())];
+    let more = [("running", running.into()), ("data_dir", text::path(directory).into())];
     output.print(&tagged("status", &status, more), &status_text(&status, running, directory));
     Ok(())
 }

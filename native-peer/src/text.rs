@@ -1,5 +1,7 @@
 //! Text from elsewhere, made fit for a terminal: no control or direction-changing characters, and not too long.
 
+use std::path::Path;
+
 /// Replaces what could move the cursor, colour the screen or turn the reading direction, and cuts to `max` characters.
 pub fn printable(text: &str, max: usize) -> String {
     let mut out: String = text.chars().take(max).map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect();
@@ -13,6 +15,11 @@ pub fn printable(text: &str, max: usize) -> String {
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A path for a JSON object. A path need not be UTF-8, and `json!` of such a one panics.
+pub fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// Bytes for people: `1.5 MiB`.

@@ -13,6 +13,7 @@ mod daemon;
 mod full_disk;
 mod get;
 mod killed;
+mod odd_paths;
 mod publish;
 mod refused;
 mod support;
