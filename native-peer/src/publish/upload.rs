@@ -1,4 +1,7 @@
-//! Sealed chunks on their way to the node: what it holds already is not sent again.
+//! Sealed chunks on their way to the node.
+//!
+//! What it says it holds is sent all the same: it then looks at what it has, stores a damaged chunk again, and knows that
+//! the chunk is needed. Nothing is signed over a chunk that is not whole.
 
 use crate::{client::Client, error::CommandError};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -48,7 +51,7 @@ pub async fn store(client: &Client, mut waiting: mpsc::Receiver<SealedChunk>) ->
     Ok(sum)
 }
 
-/// Stores the chunks that the node does not hold; at most [`meganet_node::api::IDS_MAX`].
+/// Stores chunks, or makes sure that they are stored; at most [`meganet_node::api::IDS_MAX`].
 pub async fn store_all(
     client: &Client,
     chunks: impl IntoIterator<Item = (ChunkId, Vec<u8>)>,
@@ -63,17 +66,16 @@ pub async fn store_all(
         _ => return Err(CommandError::UnexpectedReply),
     };
     let total = chunks.len() as u64;
-    let missing = chunks.into_iter().zip(held).filter(|(_, held)| !held).map(|(chunk, _)| chunk);
-    let (new, new_bytes) = stream::iter(missing)
-        .map(|(id, sealed)| async move {
-            let bytes = sealed.len() as u64;
+    let (new, new_bytes) = stream::iter(chunks.into_iter().zip(held))
+        .map(|((id, sealed), held)| async move {
+            let new = if held { (0, 0) } else { (1, sealed.len() as u64) };
             match client.call(Command::StoreChunk { sealed }).await? {
-                Reply::Chunk(stored) if stored == id => Ok(bytes),
+                Reply::Chunk(stored) if stored == id => Ok(new),
                 _ => Err(CommandError::UnexpectedReply),
             }
         })
         .buffer_unordered(STORE_AT_ONCE)
-        .try_fold((0, 0), |(count, sum), bytes| async move { Ok((count + 1, sum + bytes)) })
+        .try_fold((0, 0), |sum, new| async move { Ok((sum.0 + new.0, sum.1 + new.1)) })
         .await?;
     Ok(Uploaded { total, new, new_bytes })
 }

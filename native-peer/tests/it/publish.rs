@@ -181,6 +181,22 @@ fn what_is_printed_for_people_names_address_and_link() {
 }
 
 #[test]
+fn a_damaged_chunk_is_stored_again_before_anything_is_signed_over_it() {
+    let place = Place::new();
+    let site = place.site(&[("index.html", b"1"), ("big.bin", &noise(1, 600_000))]);
+    let address = publish(&place, &site, &[]).ok().event("published")["address"].as_str().unwrap().to_owned();
+    let chunks = place.data().join("store/chunks");
+    for (path, content) in crate::support::tree(&chunks) {
+        fs::write(chunks.join(path), &content[..content.len() / 2]).unwrap();
+    }
+    fs::write(site.join("new.html"), "new").unwrap();
+    publish(&place, &site, &[]).ok();
+    let copy = place.path("copy");
+    place.json(["get".as_ref(), address.as_ref(), copy.as_os_str()]).ok();
+    assert!(crate::support::tree(&copy) == crate::support::tree(&site));
+}
+
+#[test]
 fn chunks_of_a_replaced_version_go_when_the_store_is_next_opened() {
     let place = Place::new();
     let site = place.site(&[("index.html", b"1"), ("big.bin", &noise(1, 600_000))]);
