@@ -5,7 +5,7 @@
 
 use meganet_core::{hash::ChunkId, limits::CHUNK_MAX_BYTES};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
@@ -19,6 +19,14 @@ pub enum Found {
     Whole(Vec<u8>),
     Damaged,
     Missing,
+}
+
+/// The files in the directory.
+#[derive(Default)]
+pub struct Listed {
+    pub chunks: HashSet<ChunkId>,
+    /// What interrupted writes left.
+    pub unfinished: Vec<PathBuf>,
 }
 
 /// The directory of chunk files. All methods block.
@@ -80,10 +88,9 @@ impl ChunkFiles {
         }
     }
 
-    /// Deletes what an interrupted write left, and lists the chunks that have a file.
-    pub fn sweep(&self) -> io::Result<Vec<ChunkId>> {
-        fs::create_dir_all(&self.root)?;
-        let mut found = Vec::new();
+    /// Lists what is there and changes nothing.
+    pub fn list(&self) -> io::Result<Listed> {
+        let mut found = Listed::default();
         for directory in fs::read_dir(&self.root)? {
             let directory = directory?;
             if !directory.file_type()?.is_dir() {
@@ -93,9 +100,9 @@ impl ChunkFiles {
                 let name = file?.file_name();
                 let Some(name) = name.to_str() else { continue };
                 if name.starts_with(TEMPORARY_PREFIX) {
-                    fs::remove_file(directory.path().join(name))?;
+                    found.unfinished.push(directory.path().join(name));
                 } else if let Some(id) = parse_name(name) {
-                    found.push(id);
+                    found.chunks.insert(id);
                 }
             }
         }

@@ -3,12 +3,15 @@
 //! Every write is one durable transaction. redb refuses all work after a failed write until the file is opened again
 //! ([`redb::Error::PreviousIo`]), so a full disk would end the store; here the database is closed and opened again
 //! instead, and the next operation finds the last committed state.
+//!
+//! Whatever redb finds wrong with the file, by an error or by a panic, is [`StoreError::Corrupt`] with the file's name.
 
-use super::{OpenError, storage_error};
+use super::{OpenError, panics::caught, storage_error};
 use meganet_core::hash::ChunkId;
 use meganet_node::store::{SiteRecord, StoreError};
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock},
     time::Duration,
@@ -31,7 +34,7 @@ const CHUNKS: TableDefinition<&[u8], (u32, u64)> = TableDefinition::new("chunks"
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkRow {
     pub size: u32,
-    /// Unix ms at which it was stored.
+    /// Unix ms at which it was stored. In memory: or at which a publication used it again, or its last site let it go.
     pub stored_ms: u64,
 }
 
@@ -61,12 +64,13 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens or creates the index file.
+    /// Opens the index file; `create` says whether it may be a new one.
     ///
     /// # Errors
-    /// [`OpenError`]: another process has it open, a newer program wrote it, or it cannot be read or written.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let database = open_database(path)?;
+    /// [`OpenError`]: another process has it open, a newer program wrote it, it is not there, or it cannot be read or
+    /// written.
+    pub fn open(path: &Path, create: bool) -> Result<Self, OpenError> {
+        let database = open_database(path, create)?;
         Ok(Index { path: path.to_owned(), database: RwLock::new(Some(database)) })
     }
 
@@ -143,25 +147,58 @@ impl Index {
 
     /// Runs an operation; when redb has given the file up since an earlier failure, opens it again and runs it once more.
     fn with<T>(&self, operation: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let first = self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(&operation);
+        let guarded = |database: &Database| match caught(|| operation(database)) {
+            Ok(result) => result,
+            Err(panic) => Err(redb::Error::Corrupted(panic)),
+        };
+        let first = self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(guarded);
         match first {
             Some(Ok(value)) => return Ok(value),
-            Some(Err(error)) if !needs_reopening(&error) => return Err(index_error(&error)),
+            Some(Err(error)) if !needs_reopening(&error) => return Err(index_error(&self.path, &error)),
             Some(Err(_)) | None => {}
         }
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        *slot = None;
-        let database = open_database(&self.path).map_err(|error| match error {
+        close(slot.take());
+        // Never a new file: it would know of no site, and every chunk would be nobody's.
+        let database = open_database(&self.path, false).map_err(|error| match error {
             OpenError::Store(error) => error,
+            OpenError::IndexLost { path, .. } => StoreError::Io(format!("“{}” is gone", path.display())),
             other => StoreError::Io(other.to_string()),
         })?;
-        let result = operation(&database).map_err(|error| index_error(&error));
+        let result = guarded(&database).map_err(|error| index_error(&self.path, &error));
         *slot = Some(database);
         result
     }
 }
 
-fn open_database(path: &Path) -> Result<Database, OpenError> {
+impl Drop for Index {
+    fn drop(&mut self) {
+        close(self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+/// Closing writes, so it can meet damaged pages too. Everything that counts was committed before.
+fn close(database: Option<Database>) {
+    let _ = caught(|| drop(database));
+}
+
+fn open_database(path: &Path, create: bool) -> Result<Database, OpenError> {
+    let is_there = match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => return Err(OpenError::Foreign { path: path.to_owned() }),
+        Ok(found) => found.len() > 0,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(OpenError::from_io(path, &error)),
+    };
+    if !is_there && !create {
+        return Err(OpenError::IndexLost { path: path.to_owned(), chunks: 0 });
+    }
+    match caught(|| open_file(path, create)) {
+        Ok(result) => result,
+        Err(panic) => Err(opening(path, &redb::Error::Corrupted(panic))),
+    }
+}
+
+fn open_file(path: &Path, create: bool) -> Result<Database, OpenError> {
     let mut tries = 0;
     let database = loop {
         match Database::builder().set_cache_size(CACHE_BYTES).create(path) {
@@ -178,7 +215,8 @@ fn open_database(path: &Path) -> Result<Database, OpenError> {
     let found = read_schema(&database).map_err(|error| opening(path, &error))?;
     match found {
         Some(SCHEMA) => {}
-        None => create_tables(&database).map_err(|error| opening(path, &error))?,
+        None if create => create_tables(&database).map_err(|error| opening(path, &error))?,
+        None => return Err(OpenError::IndexLost { path: path.to_owned(), chunks: 0 }),
         Some(found) => return Err(OpenError::NewerSchema { path: path.to_owned(), found, supported: SCHEMA }),
     }
     Ok(database)
@@ -186,8 +224,8 @@ fn open_database(path: &Path) -> Result<Database, OpenError> {
 
 fn opening(path: &Path, error: &redb::Error) -> OpenError {
     match error {
-        redb::Error::Io(source) => OpenError::from_io(path, source),
-        other => OpenError::Store(index_error(other)),
+        redb::Error::Io(source) if !is_damage(source) => OpenError::from_io(path, source),
+        other => OpenError::Store(index_error(path, other)),
     }
 }
 
@@ -244,10 +282,23 @@ fn needs_reopening(error: &redb::Error) -> bool {
     matches!(error, redb::Error::PreviousIo | redb::Error::DatabaseClosed | redb::Error::LockPoisoned(_))
 }
 
-fn index_error(error: &redb::Error) -> StoreError {
+fn index_error(path: &Path, error: &redb::Error) -> StoreError {
+    let damaged = |reason: &str| {
+        StoreError::Corrupt(format!(
+            "“{}” cannot be read ({reason}). No chunk was deleted. Stop the peer and restore the file from a backup; without \
+             one, move the folder it is in away, publish your own sites again and fetch the others",
+            path.display()
+        ))
+    };
     match error {
-        redb::Error::Io(source) => storage_error("index", source),
-        redb::Error::Corrupted(reason) => StoreError::Corrupt(reason.clone()),
-        other => StoreError::Io(format!("index: {other}")),
+        redb::Error::Io(source) if is_damage(source) => damaged(&source.to_string()),
+        redb::Error::Io(source) => storage_error(path, source),
+        redb::Error::Corrupted(reason) => damaged(reason),
+        other => StoreError::Io(format!("“{}”: {other}", path.display())),
     }
+}
+
+/// Whether an I/O error says that the file is shorter or another than it should be.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }

@@ -6,10 +6,11 @@
 
 mod files;
 mod index;
+mod panics;
 mod writer;
 
 use bytes::Bytes;
-use files::{ChunkFiles, Found};
+use files::{ChunkFiles, Found, Listed};
 use index::{Change, ChunkRow, Index};
 use meganet_core::{hash::ChunkId, keys::BlindedKey};
 use meganet_node::{
@@ -22,7 +23,7 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -46,6 +47,12 @@ pub enum OpenError {
     NewerSchema { path: PathBuf, found: u64, supported: u64 },
     #[error("“{}” is not a meganet index of a known kind. Nothing was changed: choose another --data-dir", .path.display())]
     Foreign { path: PathBuf },
+    #[error(
+        "“{}” is missing or empty, and without it nobody knows whose the {chunks} chunk files beside it are. Nothing was \
+         changed: restore it from a backup; without one, move the folder “chunks” beside it away, publish your own sites \
+         again and fetch the others", .path.display()
+    )]
+    IndexLost { path: PathBuf, chunks: usize },
     #[error("“{}” is in use by another process. Stop it, or choose another --data-dir", .path.display())]
     InUse { path: PathBuf },
     #[error("“{}” cannot be written: {reason}. Give this user the right to write there, or choose another --data-dir", .path.display())]
@@ -60,7 +67,7 @@ impl OpenError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 OpenError::NotWritable { path: path.to_owned(), reason: error.to_string() }
             }
-            _ => OpenError::Store(storage_error(&path.display().to_string(), error)),
+            _ => OpenError::Store(storage_error(path, error)),
         }
     }
 }
@@ -80,6 +87,8 @@ struct Shared {
     table: Mutex<Table>,
     reads: Semaphore,
     quota_bytes: u64,
+    /// Whether there may be chunks of no site: set by what makes such, cleared when none was found.
+    has_orphans: AtomicBool,
 }
 
 /// The chunk rows, in memory: bounded by the quota, as each stands for a file.
@@ -95,6 +104,13 @@ impl Table {
         self.remove(id);
         self.rows.insert(id, row);
         self.bytes += u64::from(row.size);
+    }
+
+    /// Notes that a chunk was of use just now.
+    fn touch(&mut self, id: ChunkId, now_ms: u64) {
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.stored_ms = now_ms;
+        }
     }
 
     fn remove(&mut self, id: ChunkId) {
@@ -146,24 +162,34 @@ impl Shared {
         // The index names the sites that are kept here: that is nobody else's business.
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&chunks).map_err(|error| OpenError::from_io(&chunks, &error))?;
-        let index = Index::open(&directory.join("index.redb"))?;
+        let files = ChunkFiles::new(chunks.clone());
+        let listed = files.list().map_err(|error| OpenError::from_io(&chunks, &error))?;
+        // A new index knows of no site: beside it every chunk would be an orphan, and go.
+        let may_create = listed.chunks.is_empty();
+        let index = Index::open(&directory.join("index.redb"), may_create).map_err(|error| match error {
+            OpenError::IndexLost { path, .. } => OpenError::IndexLost { path, chunks: listed.chunks.len() },
+            other => other,
+        })?;
         let shared = Shared {
-            files: ChunkFiles::new(chunks),
+            files,
             index,
             table: Mutex::default(),
             reads: Semaphore::new(READS_MAX),
             quota_bytes,
+            has_orphans: AtomicBool::new(false),
         };
-        shared.reconcile()?;
+        shared.reconcile(listed)?;
         Ok(shared)
     }
 
     /// Makes files and index agree: a row needs a file, a file needs a row and a site that uses it. While a site's record
     /// is damaged only rows without a file go.
-    fn reconcile(&self) -> Result<(), OpenError> {
+    fn reconcile(&self, listed: Listed) -> Result<(), OpenError> {
         let at = self.files.root().to_owned();
-        let files: HashSet<ChunkId> =
-            self.files.sweep().map_err(|error| OpenError::from_io(&at, &error))?.into_iter().collect();
+        let Listed { chunks: files, unfinished } = listed;
+        for path in unfinished {
+            std::fs::remove_file(&path).map_err(|error| OpenError::from_io(&path, &error))?;
+        }
         let sites = self.index.sites()?;
         let keep_all = sites.damaged > 0;
         if keep_all {
@@ -209,7 +235,7 @@ impl Shared {
                     tries += 1;
                     std::thread::sleep(DESCRIPTOR_RETRY);
                 }
-                Err(error) => return Err(storage_error("chunk", &error)),
+                Err(error) => return Err(storage_error(self.files.root(), &error)),
             }
         }
     }
@@ -281,7 +307,8 @@ impl Store for FileStore {
 }
 
 /// Sorts an I/O error into what the node does about it.
-fn storage_error(what: &str, error: &io::Error) -> StoreError {
+fn storage_error(path: &Path, error: &io::Error) -> StoreError {
+    let what = format!("“{}”", path.display());
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     match error.kind() {
         StorageFull | QuotaExceeded | FileTooLarge => StoreError::Full(format!("{what}: {error}")),

@@ -284,3 +284,137 @@ async fn an_abandoned_put_does_not_block_the_next() {
     store.put_chunk(id, bytes).await.unwrap();
     assert!(store.has_chunk(id).await.unwrap());
 }
+
+#[tokio::test]
+async fn an_index_that_is_gone_or_empty_costs_no_chunk() {
+    let directory = tempfile::tempdir().unwrap();
+    let (id, bytes) = chunk(1, 300);
+    write_behind_its_back(directory.path(), id, &bytes);
+    let index = directory.path().join("index.redb");
+    for content in [None, Some(b"")] {
+        if let Some(content) = content {
+            fs::write(&index, content).unwrap();
+        }
+        let error = FileStore::open(directory.path(), QUOTA).await.err().unwrap();
+        assert!(matches!(error, OpenError::IndexLost { chunks: 1, .. }), "{error}");
+        assert!(error.to_string().contains("index.redb") && error.to_string().contains("restore"), "{error}");
+        assert_eq!(chunk_files(directory.path()).len(), 1);
+        assert_eq!(fs::exists(&index).unwrap(), content.is_some(), "nothing is made either");
+    }
+    fs::remove_dir_all(directory.path().join("chunks")).unwrap();
+    open(directory.path()).await;
+}
+
+#[tokio::test]
+async fn an_index_without_tables_costs_no_chunk() {
+    let directory = tempfile::tempdir().unwrap();
+    let (id, bytes) = chunk(1, 300);
+    write_behind_its_back(directory.path(), id, &bytes);
+    drop(redb::Database::create(directory.path().join("index.redb")).unwrap());
+    let error = FileStore::open(directory.path(), QUOTA).await.err().unwrap();
+    assert!(matches!(error, OpenError::IndexLost { .. }), "{error}");
+    assert_eq!(chunk_files(directory.path()).len(), 1);
+}
+
+/// Waits until a dropped store has closed, and gives the bytes of its index.
+async fn closed_index(directory: &Path) -> Vec<u8> {
+    drop(open(directory).await);
+    loop {
+        match redb::Database::open(directory.join("index.redb")) {
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => tokio::time::sleep(Duration::from_millis(10)).await,
+            other => break drop(other.unwrap()),
+        }
+    }
+    fs::read(directory.join("index.redb")).unwrap()
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_index_is_an_error_and_no_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    let (id, bytes) = chunk(1, 300);
+    {
+        let store = open(directory.path()).await;
+        store.put_chunk(id, bytes).await.unwrap();
+        store.put_site(record(1, &[id])).await.unwrap();
+    }
+    let whole = closed_index(directory.path()).await;
+    let index = directory.path().join("index.redb");
+    let written: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+    let mut refused = 0;
+    // Evenly spread over the bytes that mean something; a prime step meets all kinds of pages.
+    for at in written.iter().step_by((written.len() / 150).max(1) | 1) {
+        let mut flipped = whole.clone();
+        flipped[*at] ^= 0x80;
+        fs::write(&index, &flipped).unwrap();
+        match FileStore::open(directory.path(), QUOTA).await {
+            Ok(store) => {
+                // Also what is done with it later is no panic. Reading back may fail; the store says so.
+                let _ = (store.sites().await, store.put_value("name", vec![1]).await);
+            }
+            Err(OpenError::Store(StoreError::Corrupt(text))) => {
+                refused += 1;
+                assert!(text.contains("index.redb") && text.contains("backup"), "{text}");
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 10, "only {refused} were noticed");
+    // Cut off, it is refused with its name too.
+    fs::write(&index, whole.get(..whole.len() / 2).unwrap()).unwrap();
+    let error = FileStore::open(directory.path(), QUOTA).await.err().unwrap().to_string();
+    assert!(error.contains("index.redb") && error.contains("backup"), "{error}");
+}
+
+fn age(store: &FileStore, by: Duration) {
+    let by_ms = u64::try_from(by.as_millis()).unwrap();
+    store.shared.table().rows.values_mut().for_each(|row| row.stored_ms -= by_ms);
+}
+
+#[tokio::test]
+async fn chunks_of_a_replaced_version_go_while_the_store_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let [old, kept, new, earlier] = [1, 2, 3, 4].map(|seed| chunk(seed, 1000));
+    for (id, bytes) in [&old, &kept, &new, &earlier] {
+        store.put_chunk(*id, bytes.clone()).await.unwrap();
+    }
+    let previous = meganet_node::store::Previous { head: vec![1], chunks: vec![earlier.0] };
+    store.put_site(record(1, &[old.0, kept.0])).await.unwrap();
+    age(&store, Duration::from_secs(3600));
+    store.put_site(SiteRecord { previous: Some(previous), ..record(1, &[kept.0, new.0]) }).await.unwrap();
+    store.shared.drop_orphans().unwrap();
+    assert!(store.has_chunk(old.0).await.unwrap(), "somebody may be reading it");
+    age(&store, Duration::from_secs(121));
+    store.shared.drop_orphans().unwrap();
+    assert!(!store.has_chunk(old.0).await.unwrap());
+    for (id, _) in [kept, new, earlier] {
+        assert!(store.has_chunk(id).await.unwrap());
+    }
+    assert_eq!(chunk_files(directory.path()).len(), 3);
+}
+
+#[tokio::test]
+async fn a_publication_under_way_keeps_its_chunks_and_a_failed_one_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = FileStore::open(directory.path(), 3000).await.unwrap();
+    let [first, second, third] = [1, 2, 3].map(|seed| chunk(seed, 1000));
+    store.put_chunk(first.0, first.1.clone()).await.unwrap();
+    age(&store, Duration::from_secs(600));
+    store.put_chunk(second.0, second.1).await.unwrap();
+    store.shared.drop_orphans().unwrap();
+    assert!(store.has_chunk(first.0).await.unwrap(), "its publication goes on");
+    // One that is used again is as good as new.
+    age(&store, Duration::from_secs(3601));
+    store.put_chunk(first.0, first.1).await.unwrap();
+    store.shared.drop_orphans().unwrap();
+    assert!(store.has_chunk(first.0).await.unwrap() && !store.has_chunk(second.0).await.unwrap());
+
+    store.put_chunk(third.0, third.1).await.unwrap();
+    let (big, bytes) = chunk(9, 2000);
+    assert!(matches!(store.put_chunk(big, bytes).await, Err(StoreError::Full(_))));
+    // What it left makes room when it is needed.
+    age(&store, Duration::from_secs(121));
+    let (wanted, bytes) = chunk(8, 2500);
+    store.put_chunk(wanted, bytes).await.unwrap();
+    assert!(!store.has_chunk(first.0).await.unwrap() && !store.has_chunk(third.0).await.unwrap());
+}

@@ -11,10 +11,11 @@ use super::{
 };
 use bytes::Bytes;
 use meganet_core::hash::ChunkId;
-use meganet_node::store::SiteRecord;
+use meganet_node::{platform::unix_ms, store::SiteRecord};
 use std::{
     collections::{HashMap, HashSet},
-    sync::Weak,
+    sync::{Weak, atomic::Ordering},
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,8 +25,14 @@ pub const WRITES_WAITING_MAX: usize = 64;
 const BATCH_MAX: usize = 64;
 /// Left free on the file system by chunk writes, so that the index can always be written.
 const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
-/// A chunk of no site is let go only when it is older: it may belong to a site that is just being published.
+/// A chunk of no site may belong to a site that is just being published, or be read by somebody who began before it was
+/// replaced. It is let go when it was of no use for this long,
 const ORPHAN_AGE_MS: u64 = 60 * 60 * 1000;
+/// or when no such chunk was for this long: a publication stores one every few seconds. One that was held up for longer is
+/// refused as incomplete, and simply run again.
+const ORPHANS_IDLE_MS: u64 = 2 * 60 * 1000;
+/// How often it is looked whether there are such chunks.
+const ORPHAN_CHECK: Duration = Duration::from_secs(30);
 
 type Done = oneshot::Sender<Result<(), StoreError>>;
 
@@ -54,11 +61,30 @@ pub enum Write {
 /// Works until the store is dropped.
 pub async fn run(shared: Weak<Shared>, mut waiting: mpsc::Receiver<Write>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+    let mut check = tokio::time::interval(ORPHAN_CHECK);
+    check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let is_check = tokio::select! {
+            biased;
+            count = waiting.recv_many(&mut batch, BATCH_MAX) => {
+                if count == 0 {
+                    return;
+                }
+                false
+            }
+            _ = check.tick() => true,
+        };
         let Some(shared) = shared.upgrade() else { return };
+        if is_check && !shared.has_orphans.load(Ordering::Relaxed) {
+            continue;
+        }
         let writes = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_MAX));
         // A panic in here would drop the senders: every caller then hears that the store is closing.
-        let _ = tokio::task::spawn_blocking(move || shared.write_batch(writes)).await;
+        let _ = tokio::task::spawn_blocking(move || match is_check {
+            true => shared.check_orphans(),
+            false => shared.write_batch(writes),
+        })
+        .await;
     }
 }
 
@@ -94,6 +120,7 @@ impl Shared {
         let mut fresh: Vec<(ChunkId, Bytes)> = Vec::new();
         for (id, sealed, done) in batch {
             if self.is_intact(id) {
+                self.table().touch(id, unix_ms());
                 answer(done, Ok(()));
                 continue;
             }
@@ -123,7 +150,7 @@ impl Shared {
     }
 
     fn write_fresh(&self, fresh: &[(ChunkId, Bytes)]) -> Vec<Result<(), StoreError>> {
-        let stored_ms = meganet_node::platform::unix_ms();
+        let stored_ms = unix_ms();
         let written = self.files.write_all(fresh);
         let rows: Vec<(ChunkId, ChunkRow)> = fresh
             .iter()
@@ -137,6 +164,7 @@ impl Shared {
             Ok(()) => {
                 let mut table = self.table();
                 rows.iter().for_each(|(id, row)| table.insert(*id, *row));
+                self.has_orphans.store(true, Ordering::Relaxed);
             }
             Err(_) => rows.iter().for_each(|(id, _)| {
                 let _ = self.files.remove(*id);
@@ -146,7 +174,7 @@ impl Shared {
             .into_iter()
             .map(|result| match result {
                 Ok(()) => indexed.clone(),
-                Err(error) => Err(storage_error("chunk", &error)),
+                Err(error) => Err(storage_error(self.files.root(), &error)),
             })
             .collect()
     }
@@ -174,15 +202,26 @@ impl Shared {
             let mut table = self.table();
             ids.iter().for_each(|id| table.remove(*id));
         }
-        ids.iter().try_for_each(|id| self.files.remove(*id)).map_err(|error| storage_error("chunk", &error))
+        ids.iter().try_for_each(|id| self.files.remove(*id)).map_err(|error| storage_error(self.files.root(), &error))
     }
 
     fn change_index(&self, change: Change) -> Result<(), StoreError> {
-        let counts = matches!(change, Change::Site(_) | Change::NoSite(_));
+        let (blinded, kept): (_, HashSet<ChunkId>) = match &change {
+            Change::Site(record) => (*record.address.blinded().as_bytes(), record.all_chunks().copied().collect()),
+            Change::NoSite(blinded) => (*blinded, HashSet::new()),
+            _ => return self.index.apply(&[change]),
+        };
+        // One that does not decode names no chunk.
+        let before = self.index.site(&blinded).ok().flatten();
         self.index.apply(&[change])?;
-        if counts {
-            let sites = self.index.site_count()?;
-            self.table().sites = sites;
+        let sites = self.index.site_count()?;
+        let mut table = self.table();
+        table.sites = sites;
+        // From now on nobody uses these, unless another site does.
+        let now_ms = unix_ms();
+        for id in before.iter().flat_map(SiteRecord::all_chunks).filter(|id| !kept.contains(id)) {
+            table.touch(*id, now_ms);
+            self.has_orphans.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -192,7 +231,7 @@ impl Shared {
     /// highest head seen and the proof of a conflict: nobody can show an older version again because of it.
     fn make_room(&self, fresh: &[(ChunkId, Bytes)]) -> Result<(), StoreError> {
         let needed: u64 = fresh.iter().map(|(_, sealed)| sealed.len() as u64).sum();
-        let free = self.files.free_bytes().map_err(|error| storage_error("free space", &error))?;
+        let free = self.files.free_bytes().map_err(|error| storage_error(self.files.root(), &error))?;
         let over_quota = (self.table().bytes + needed).saturating_sub(self.quota_bytes);
         let over_disk = (needed + RESERVE_BYTES).saturating_sub(free);
         let excess = over_quota.max(over_disk);
@@ -200,13 +239,48 @@ impl Shared {
             return Ok(());
         }
         Err(StoreError::Full(if over_disk > over_quota {
-            format!("{free} bytes are free on the disk, and {RESERVE_BYTES} are kept for the index. Free some space")
+            format!(
+                "{free} bytes are free for “{}”, and {RESERVE_BYTES} are kept for the index. Free some space",
+                self.files.root().display()
+            )
         } else {
             format!(
-                "the quota of {} bytes is reached, and what is stored is pinned or in use. Raise --quota",
-                self.quota_bytes
+                "the quota of {} bytes for “{}” is reached, and what is stored is pinned or in use. Raise --quota",
+                self.quota_bytes,
+                self.files.root().display()
             )
         }))
+    }
+
+    fn check_orphans(&self) {
+        if let Err(error) = self.drop_orphans() {
+            tracing::warn!(%error, "chunks that no site needs could not be let go; trying again");
+        }
+    }
+
+    /// Lets go of chunks of no site that are not waited for any more.
+    pub(super) fn drop_orphans(&self) -> Result<(), StoreError> {
+        let Records { records, damaged } = self.index.sites()?;
+        if damaged > 0 {
+            // Nobody knows which chunks that record names.
+            return Ok(());
+        }
+        let used: HashSet<&ChunkId> = records.iter().flat_map(SiteRecord::all_chunks).collect();
+        // Only this thread makes orphans.
+        let some_wait = self.table().rows.keys().any(|id| !used.contains(id));
+        self.has_orphans.store(some_wait, Ordering::Relaxed);
+        let orphans = self.orphans(|id| used.contains(id));
+        if orphans.is_empty() { Ok(()) } else { self.forget_chunks(&orphans, Vec::new()) }
+    }
+
+    /// The chunks of no site that may go.
+    fn orphans(&self, is_used: impl Fn(&ChunkId) -> bool) -> Vec<ChunkId> {
+        let table = self.table();
+        let unused: Vec<_> = table.rows.iter().filter(|(id, _)| !is_used(id)).collect();
+        let now_ms = unix_ms();
+        let are_idle = unused.iter().all(|(_, row)| row.stored_ms < now_ms.saturating_sub(ORPHANS_IDLE_MS));
+        let may_go = |row: &ChunkRow| are_idle || row.stored_ms < now_ms.saturating_sub(ORPHAN_AGE_MS);
+        unused.into_iter().filter(|(_, row)| may_go(row)).map(|(id, _)| *id).collect()
     }
 
     /// Evicts until at least `excess` bytes are gone or nothing may go; returns the bytes gone.
@@ -223,14 +297,7 @@ impl Shared {
             ids.iter().filter_map(|id| table.rows.get(id)).map(|row| u64::from(row.size)).sum()
         };
 
-        let before_ms = meganet_node::platform::unix_ms().saturating_sub(ORPHAN_AGE_MS);
-        let orphans: Vec<ChunkId> = self
-            .table()
-            .rows
-            .iter()
-            .filter(|(id, row)| damaged == 0 && row.stored_ms < before_ms && !users.contains_key(id))
-            .map(|(id, _)| *id)
-            .collect();
+        let orphans = if damaged == 0 { self.orphans(|id| users.contains_key(id)) } else { Vec::new() };
         let mut gone = size_of(&orphans);
         if !orphans.is_empty() {
             self.forget_chunks(&orphans, Vec::new())?;
