@@ -74,6 +74,14 @@ pub enum Entry {
     },
 }
 
+/// Why a walk ended early.
+#[derive(Debug)]
+pub enum WalkError {
+    Io(io::Error),
+    /// There are more than [`DIRECTORIES_MAX`].
+    TooManyDirectories,
+}
+
 /// An open folder.
 pub struct Folder {
     root: OwnedFd,
@@ -93,17 +101,17 @@ impl Folder {
     pub fn walk<E>(
         &self,
         mut visit: impl FnMut(Entry) -> Result<(), E>,
-        failed: impl Fn(&str, io::Error) -> E,
+        failed: impl Fn(&str, WalkError) -> E,
     ) -> Result<(), E> {
         let mut waiting = vec![String::new()];
         let mut entered = 0;
         while let Some(directory) = waiting.pop() {
             entered += 1;
             if entered > DIRECTORIES_MAX {
-                return Err(failed(&directory, io::Error::other(format!("more than {DIRECTORIES_MAX} folders"))));
+                return Err(failed(&directory, WalkError::TooManyDirectories));
             }
-            let fail = |error: Errno| failed(&directory, error.into());
-            let fd = self.directory(&directory).map_err(|error| failed(&directory, error))?;
+            let fail = |error: Errno| failed(&directory, WalkError::Io(error.into()));
+            let fd = self.directory(&directory).map_err(|error| failed(&directory, WalkError::Io(error)))?;
             let entries = Dir::read_from(&fd).map_err(fail)?;
             for entry in entries {
                 let entry = entry.map_err(fail)?;
@@ -117,7 +125,7 @@ impl Folder {
                     continue;
                 }
                 let stat = rustix::fs::statat(&fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
-                    .map_err(|error| failed(&path, error.into()))?;
+                    .map_err(|error| failed(&path, WalkError::Io(error.into())))?;
                 match FileType::from_raw_mode(stat.st_mode as RawMode) {
                     FileType::RegularFile => visit(Entry::File { path, stamp: Stamp::of(&stat) })?,
                     FileType::Directory => {
@@ -126,7 +134,7 @@ impl Folder {
                     }
                     FileType::Symlink => {
                         let target = rustix::fs::readlinkat(&fd, entry.file_name(), Vec::new())
-                            .map_err(|error| failed(&path, error.into()))?;
+                            .map_err(|error| failed(&path, WalkError::Io(error.into())))?;
                         visit(Entry::Link { path, target: target.to_string_lossy().into_owned() })?;
                     }
                     _ => visit(Entry::Special { path })?,
@@ -319,9 +327,9 @@ mod tests {
                         Entry::Special { path } => format!("special {path}"),
                         Entry::NotText { path } => format!("not text {path}"),
                     });
-                    Ok::<(), io::Error>(())
+                    Ok::<(), ()>(())
                 },
-                |_, error| error,
+                |path, error| panic!("{path}: {error:?}"),
             )
             .unwrap();
         found.sort();

@@ -4,6 +4,7 @@
 //! file was as long as listed, nothing is signed and the earlier version stays. At most [`SEALED_WAITING_MAX`] +
 //! [`upload::STORE_AT_ONCE`] chunks are in memory, however large the site.
 
+mod names;
 pub mod scan;
 mod upload;
 

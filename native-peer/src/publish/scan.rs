@@ -3,8 +3,9 @@
 //! Symbolic links are refused, those inside the folder too: a site has no links, so one would be published as a silent
 //! copy of its target, and its target may change between looking and reading.
 
+use super::names::not_everywhere;
 use crate::{
-    folder::{Entry, Folder, Stamp},
+    folder::{DIRECTORIES_MAX, Entry, Folder, Stamp, WalkError},
     text::printable,
 };
 use meganet_core::{
@@ -60,7 +61,7 @@ pub enum ScanError {
     #[error("“{path}” is not a name in UTF-8. Rename it")]
     NotText { path: String },
     #[error("“{path}” cannot be published under this name: {reason}. Rename it")]
-    Name { path: String, reason: PathError },
+    Name { path: String, reason: String },
     #[error(
         "“{first}” and “{second}” differ only in letter case or accents, and would be one file to some readers. Rename one"
     )]
@@ -71,6 +72,10 @@ pub enum ScanError {
     Private { path: String },
     #[error("the folder holds more than {MANIFEST_MAX_ENTRIES} files. Split it into several sites")]
     TooMany,
+    #[error(
+        "there are more than {DIRECTORIES_MAX} folders in the folder. Remove empty ones, or split it into several sites"
+    )]
+    TooManyFolders,
     #[error("“{path}” cannot be read: {reason}. Give this user the right to read it, or remove it")]
     Unreadable { path: String, reason: String },
     #[error(
@@ -122,7 +127,7 @@ pub fn list(folder: &Folder, include_private: bool) -> Result<Listing, ScanError
             Entry::Directory { path } => check_private(&path, include_private)?,
             Entry::File { path, stamp } => {
                 check_private(&path, include_private)?;
-                path::check(&path).map_err(|reason| ScanError::Name { path: shown(&path), reason })?;
+                check_name(&path)?;
                 if let Some(first) = folded.insert(path::fold(&path), path.clone()) {
                     let (first, second) = if first < path { (first, path) } else { (path, first) };
                     return Err(ScanError::SameName { first: shown(&first), second: shown(&second) });
@@ -145,8 +150,18 @@ pub fn list(folder: &Folder, include_private: bool) -> Result<Listing, ScanError
         }
         Ok(())
     };
-    folder.walk(visit, |path, error| ScanError::Unreadable { path: shown(path), reason: error.to_string() })?;
+    folder.walk(visit, |path, error| match error {
+        WalkError::Io(error) => ScanError::Unreadable { path: shown(path), reason: error.to_string() },
+        WalkError::TooManyDirectories => ScanError::TooManyFolders,
+    })?;
     Ok(Listing { files })
+}
+
+fn check_name(path: &str) -> Result<(), ScanError> {
+    // Some of the reasons end with the advice that the message ends with.
+    let reason = |error: PathError| error.to_string().trim_end_matches(": rename the file").to_owned();
+    let reason = path::check(path).err().map(reason).or_else(|| not_everywhere(path).map(str::to_owned));
+    reason.map_or(Ok(()), |reason| Err(ScanError::Name { path: shown(path), reason }))
 }
 
 fn check_private(path: &str, include_private: bool) -> Result<(), ScanError> {
@@ -205,10 +220,12 @@ mod tests {
 
     #[test]
     fn case_16_names_are_refused() {
-        for name in ["a\nb", "a\\b", "%2e%2e", "C:x", "a\u{202e}b", "e\u{301}"] {
+        for name in ["a\nb", "a\\b", "%2e%2e", "C:x", "a\u{202e}b", "e\u{301}", "con.txt", "a?b", "a "] {
             let error = refused(|at| fs::write(at.join(name), "x").unwrap());
             assert!(matches!(error, ScanError::Name { .. }), "{name:?}: {error}");
-            assert!(!error.to_string().contains(['\n', '\u{202e}']), "{error}");
+            let text = error.to_string();
+            assert!(!text.contains(['\n', '\u{202e}']), "{text}");
+            assert_eq!(text.to_lowercase().matches("rename").count(), 1, "{text}");
         }
         let error = refused(|at| fs::write(at.join(OsStr::from_bytes(b"a\xff")), "x").unwrap());
         assert!(matches!(error, ScanError::NotText { .. }));
@@ -233,6 +250,17 @@ mod tests {
         });
         assert!(matches!(special, ScanError::Special { .. }));
         assert!(matches!(scan(Path::new("/does/not/exist"), false), Err(ScanError::NotAFolder { .. })));
+    }
+
+    #[test]
+    fn as_many_folders_as_are_entered_and_one_more() {
+        let temporary = tempfile::tempdir().unwrap();
+        fs::write(temporary.path().join("index.html"), "<p>").unwrap();
+        // The folder itself is entered too.
+        (1..DIRECTORIES_MAX).for_each(|n| fs::create_dir(temporary.path().join(n.to_string())).unwrap());
+        assert_eq!(scan(temporary.path(), false).unwrap().1.files.len(), 1);
+        fs::create_dir(temporary.path().join("one-more")).unwrap();
+        assert!(matches!(scan(temporary.path(), false), Err(ScanError::TooManyFolders)));
     }
 
     #[test]

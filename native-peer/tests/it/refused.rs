@@ -57,6 +57,9 @@ fn links_out_of_the_folder_and_inside() {
 #[test]
 fn names_that_not_every_system_keeps() {
     refused(|site| fs::write(site.join("C:drive"), "x").unwrap(), "Rename");
+    for name in ["con.txt", "what?", "dot.", "space "] {
+        refused(|site| fs::write(site.join("sub").join(name), "x").unwrap(), "Windows");
+    }
     for name in ["a\nb", "back\\slash", "%2e%2e", "rtl\u{202e}", "nfd-e\u{301}"] {
         refused(|site| fs::write(site.join("sub").join(name), "x").unwrap(), "Rename");
     }
