@@ -5,15 +5,18 @@ use meganet_bootstrap::{
     args::Args,
     files::{Files, NotBuilt},
     http::{self, Web},
-    identity::{Identity, IdentityError},
+    identity::{self, Identity, IdentityError},
     p2p::{self, P2p},
     peers::ListCache,
     server::{self, BindError, Limits},
 };
+use meganet_host::listen::{self, ListenError};
 use meganet_node::StartError;
+use meganet_transport::BuildError;
 use serde_json::json;
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
 };
@@ -32,20 +35,46 @@ enum Failure {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error("{0}. Choose other addresses with --p2p-listen (port 0 takes any free one)")]
+    #[error("{0}. Peers connect where --p2p-listen says")]
+    Listen(#[from] ListenError),
+    #[error("{} holds no certificate: {reason}. Restore it from a backup, or move it away: a new one is made then, and the webrtc-direct address changes", .path.display())]
+    Certificate { path: PathBuf, reason: String },
+    #[error("the node could not start: {0}")]
     Node(#[from] StartError),
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
+}
+
+impl Failure {
+    /// A word for programs.
+    fn code(&self) -> &'static str {
+        match self {
+            Failure::NotBuilt(_) => "not_built",
+            Failure::Identity(IdentityError::InUse { .. }) => "in_use",
+            Failure::Identity(_) | Failure::Certificate { .. } => "identity",
+            Failure::Bind(_) | Failure::Listen(_) => "listen",
+            Failure::Node(_) | Failure::System(_) => "other",
+        }
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    let json = args.json;
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            if json {
+                let error = json!({ "code": failure.code(), "message": failure.to_string() });
+                let _ = writeln!(io::stdout(), "{}", json!({ "error": error }));
+            }
             eprintln!("meganet-bootstrap did not start: {failure}");
             ExitCode::FAILURE
         }
@@ -58,11 +87,18 @@ async fn run(args: Args) -> Result<(), Failure> {
     let files = args.app_dir.as_deref().map(Files::open).transpose()?;
     let listener = server::bind(args.listen).await?;
     let http_address = listener.local_addr()?;
+    let _lock = identity::lock(&args.data_dir)?;
     let identity = Identity::open(&args.data_dir)?;
     let seed = identity.seed;
     let p2p_listen =
         if args.p2p_listen.is_empty() { p2p::default_listen(args.listen) } else { args.p2p_listen.clone() };
-    let p2p = P2p::start(identity, p2p_listen, args.external.clone()).await?;
+    listen::check(&p2p_listen)?;
+    let p2p = P2p::start(identity, p2p_listen, args.external.clone()).await.map_err(|error| match error {
+        StartError::Transport(BuildError::Certificate(reason)) => {
+            Failure::Certificate { path: identity::certificate_path(&args.data_dir), reason }
+        }
+        other => other.into(),
+    })?;
     announce(&args, http_address.port(), &p2p).await?;
 
     let web = Web { host: args.host, files, peers: ListCache::new(p2p.clone(), seed) };

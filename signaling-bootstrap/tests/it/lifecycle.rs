@@ -5,7 +5,9 @@ use std::{
     fs,
     io::Write as _,
     net::{TcpListener, UdpSocket},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::Path,
+    process::Command,
 };
 
 #[test]
@@ -19,7 +21,7 @@ fn ready_names_the_page_the_peer_and_its_addresses() {
     let mut names: Vec<_> =
         fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, ["identity.key", "webrtc.pem"], "no other state");
+    assert_eq!(names, ["identity.key", "lock", "webrtc.pem"], "no other state");
     for name in names {
         assert_eq!(fs::metadata(data.join(&name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
     }
@@ -50,16 +52,53 @@ fn a_taken_http_port_is_named() {
     assert!(message.contains("--listen"), "{message}");
 }
 
+fn on(dir: &Path, p2p_listen: &str) -> Command {
+    let mut command = program(dir);
+    command.args(["--listen", "127.0.0.1:0", "--p2p-listen", p2p_listen]);
+    command
+}
+
 #[test]
 fn a_taken_p2p_port_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
-    let mut command = program(dir.path());
-    command.args(["--listen", "127.0.0.1:0", "--p2p-listen"]).arg(format!("/ip4/127.0.0.1/udp/{port}/quic-v1"));
-    let message = failure(command);
-    assert!(message.contains(&port.to_string()), "{message}");
-    assert!(message.contains("--p2p-listen"), "{message}");
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at_udp = format!("/ip4/127.0.0.1/udp/{}/quic-v1", udp.local_addr().unwrap().port());
+    let at_tcp = format!("/ip4/127.0.0.1/tcp/{}", tcp.local_addr().unwrap().port());
+    for address in [at_udp, at_tcp] {
+        let message = failure(on(dir.path(), &address));
+        assert!(message.contains(&address) && message.contains("taken by another program"), "{message}");
+        assert!(message.contains("--p2p-listen"), "{message}");
+    }
+    let message = failure(on(dir.path(), "/ip4/203.0.113.7/udp/0/quic-v1"));
+    assert!(message.contains("no such IP address"), "{message}");
+}
+
+#[test]
+fn two_servers_that_listen_for_tcp_do_not_share_a_port() {
+    let first = Server::start_in(tempfile::tempdir().unwrap(), &FREE_PORTS);
+    let address = first.ready["addresses"][0].as_str().unwrap().split("/p2p/").next().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let message = failure(on(dir.path(), address));
+    assert!(message.contains("taken by another program"), "{message}");
+}
+
+#[test]
+fn a_second_server_on_the_data_folder_names_the_first() {
+    let first = Server::start_in(tempfile::tempdir().unwrap(), &FREE_PORTS);
+    let message = failure(on(first.dir.path(), FREE_PORTS[1]));
+    assert!(message.contains("in use by process") && message.contains("--data-dir"), "{message}");
+}
+
+#[test]
+fn a_damaged_certificate_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::DirBuilder::new().mode(0o700).create(dir.path().join("data")).unwrap();
+    let path = dir.path().join("data/webrtc.pem");
+    fs::write(&path, "no certificate").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let message = failure(on(dir.path(), FREE_PORTS[1]));
+    assert!(message.contains("webrtc.pem holds no certificate") && !message.contains("--p2p-listen"), "{message}");
 }
 
 #[test]

@@ -36,9 +36,14 @@ pub fn program(dir: &Path) -> Command {
 
 /// Runs a program that is expected to fail at once.
 pub fn failure(mut command: Command) -> String {
-    let Output { status, stderr, .. } = command.output().unwrap();
+    let Output { status, stdout, stderr } = command.output().unwrap();
     assert_eq!(status.code(), Some(1));
-    String::from_utf8(stderr).unwrap()
+    let object: Value = serde_json::from_slice(&stdout).unwrap();
+    let message = object["error"]["message"].as_str().unwrap().to_owned();
+    assert!(object["error"]["code"].as_str().is_some_and(|code| !code.is_empty()), "{object}");
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(stderr.contains(&message) && !stderr.contains('\u{1b}'), "{stderr:?}");
+    message
 }
 
 impl Server {
