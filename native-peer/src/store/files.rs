@@ -4,6 +4,7 @@
 //! for a whole chunk even after the power fails.
 
 use meganet_core::{hash::ChunkId, limits::CHUNK_MAX_BYTES};
+use meganet_host::files::open_at_once;
 use std::{
     collections::{BTreeSet, HashSet},
     fs::{self, File, OpenOptions},
@@ -41,11 +42,14 @@ impl ChunkFiles {
 
     /// Reads and verifies one chunk.
     pub fn read(&self, id: ChunkId) -> io::Result<Found> {
-        let file = match File::open(self.path(id)) {
+        let file = match open_at_once(&self.path(id)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
             Err(error) => return Err(error),
         };
+        if !file.metadata()?.is_file() {
+            return Ok(Found::Damaged);
+        }
         let mut bytes = Vec::with_capacity(CHUNK_MAX_BYTES);
         file.take(CHUNK_MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
         let whole = bytes.len() <= CHUNK_MAX_BYTES && ChunkId::of(&bytes) == id;

@@ -74,11 +74,16 @@ async fn everything_is_there_after_a_restart() {
 async fn case_55_a_damaged_chunk_is_deleted_and_can_be_stored_again() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).await;
-    let damages: [fn(&Path); 4] = [
+    let damages: [fn(&Path); 5] = [
         |path| fs::write(path, b"short").unwrap(),
         |path| fs::write(path, vec![0; 5000]).unwrap(),
         |path| fs::write(path, vec![0; 500_000]).unwrap(),
         |path| fs::remove_file(path).unwrap(),
+        // Waiting for somebody to write to it would last for ever.
+        |path| {
+            fs::remove_file(path).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        },
     ];
     for (seed, damage) in damages.into_iter().enumerate() {
         let (id, bytes) = chunk(seed as u64, 5000);
