@@ -17,9 +17,11 @@ use clap::{Args, Parser, Subcommand};
 use libp2p::Multiaddr;
 use meganet_core::address::{Address, Link};
 use meganet_core::keys::SiteKey;
+use meganet_host::files::{self, FileError};
 use serde_json::json;
 use std::{
     future::Future,
+    io::{self, IsTerminal, Read},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -227,7 +229,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => Err(CommandError::Other(format!("the runtime could not start: {error}"))),
     };
-    match result {
+    match result.and_then(|()| output.lost().map_or(Ok(()), |reason| Err(CommandError::OutputLost(reason.into())))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output.error(&error);
@@ -242,19 +244,33 @@ fn usage(error: &clap::Error) -> ExitCode {
         Output::new(true).error(&error);
         return ExitCode::from(error.code().1);
     }
-    let _ = error.print();
+    match error.print() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return ExitCode::from(crate::error::exit::OTHER),
+        _ => {}
+    }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(crate::error::exit::USAGE))
 }
 
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MEGANET_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
 }
 
 async fn run(cli: Cli, output: Output) -> Result<(), CommandError> {
     let Cli { common, action } = cli;
-    let directory = DataDir::open(common.data_dir)?;
+    // What only looks makes nothing: a directory that was mistyped is to be noticed.
+    let directory = match &action {
+        Action::Status | Action::Sites | Action::Providers { .. } | Action::Head { .. } => {
+            DataDir::of_node(common.data_dir)?
+        }
+        Action::Key(KeyAction::List | KeyAction::Export { .. }) => DataDir::existing(common.data_dir)?,
+        _ => DataDir::open(common.data_dir)?,
+    };
     if let Action::Peer(PeerArgs { listen, external }) = action {
         let options = PeerOptions { listen, external, bootstrap: common.bootstrap, quota_bytes: common.quota };
         return daemon::run(&directory, options, output).await;
@@ -282,7 +298,12 @@ async fn run(cli: Cli, output: Output) -> Result<(), CommandError> {
                 let client = node.connect(Network::Joined).await?;
                 finish(show::head(&client, site.address, output).await, client).await
             }
-            Action::Key(action) => keys(&directory, action, output),
+            // It may wait for a pipe that a passphrase comes from: a signal ends the command all the same.
+            Action::Key(action) => {
+                let directory = directory.clone();
+                let work = tokio::task::spawn_blocking(move || keys(&directory, action, output));
+                work.await.map_err(|_| CommandError::Interrupted)?
+            }
         }
     })
     .await
@@ -434,7 +455,7 @@ fn keys(directory: &DataDir, action: KeyAction, output: Output) -> Result<(), Co
             let key = stored_key(&secrets::key_path(&directory.keys(), &name)?, &name)?;
             let sealed = sealed_key::seal(&key, &passphrase.read()?)?;
             site_keys::leaves(directory, &key.address())?;
-            secrets::create_private(&file, sealed.as_bytes())?;
+            files::create_private(&file, sealed.as_bytes())?;
             print(&name, key.address(), &file);
         }
         KeyAction::Import { file, name, passphrase } => {
@@ -464,11 +485,10 @@ impl Passphrase {
 }
 
 fn read_text(path: &Path) -> Result<Zeroizing<String>, CommandError> {
-    use std::io::Read;
     let mut text = Zeroizing::new(String::new());
     std::fs::File::open(path)
         .and_then(|file| file.take(INPUT_MAX_BYTES).read_to_string(&mut text))
-        .map_err(|error| secrets::SecretError::Io { path: path.to_owned(), reason: error.to_string() })?;
+        .map_err(|error| FileError::io(path, &error))?;
     Ok(text)
 }
 

@@ -17,6 +17,7 @@ use meganet_node::{
     Node, NodeHandle,
     api::{ApiError, Command, Event, Phase, Reply, Status},
     config::NodeConfig,
+    store::StoreError,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast;
@@ -102,6 +103,7 @@ impl Client {
             (error @ (ApiError::Offline | ApiError::NotFound { asked: 0 }), Some(local)) if !local.has_bootstrap => {
                 CommandError::OfflineWithoutBootstrap(error)
             }
+            (ApiError::Storage { reason }, _) => storage_failure(reason),
             (error, _) => error.into(),
         })
     }
@@ -164,6 +166,15 @@ pub fn store_quota(node_quota_bytes: u64) -> u64 {
     node_quota_bytes.saturating_add(STORE_HEADROOM_BYTES)
 }
 
+/// The node's messages say of a full disk what they say in a browser too; here it has a code of its own.
+fn storage_failure(reason: String) -> CommandError {
+    let full = StoreError::Full(String::new()).to_string();
+    match reason.strip_prefix(&full) {
+        Some(details) => CommandError::Full(details.to_owned()),
+        None => ApiError::Storage { reason }.into(),
+    }
+}
+
 /// Waits until the node has a connection, or a while.
 async fn joined(handle: &NodeHandle) {
     let mut events = handle.events();
@@ -200,4 +211,18 @@ fn received(receiver: broadcast::Receiver<Event>) -> BoxStream<'static, Event> {
         }
     })
     .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_has_a_code_of_its_own() {
+        let reason = StoreError::Full("“/data”: no space".into()).to_string();
+        let full = storage_failure(reason);
+        assert_eq!(full.code().0, "full");
+        assert!(full.to_string().contains("“/data”: no space") && !full.to_string().contains("browser"), "{full}");
+        assert_eq!(storage_failure("broken".into()).code().0, "storage");
+    }
 }

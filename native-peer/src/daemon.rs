@@ -14,10 +14,11 @@ use crate::{
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use libp2p::Multiaddr;
 use meganet_node::{
-    Node, NodeHandle,
+    Node, NodeHandle, StartError,
     api::{ApiError, Command, Event, Phase, Reply, Status},
     config::NodeConfig,
 };
+use meganet_transport::BuildError;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,6 +60,7 @@ pub async fn run(directory: &DataDir, options: PeerOptions, output: Output) -> R
     let lock = directory.lock()?;
     // Commands that come while the node starts wait for it instead of finding the directory locked.
     let server = Server::bind(&directory.socket())?;
+    meganet_host::listen::check(&options.listen)?;
     raise_descriptor_limit();
     let seed = secrets::identity(&directory.identity())?;
     let certificate = secrets::certificate(&directory.certificate(), || {
@@ -79,7 +81,12 @@ pub async fn run(directory: &DataDir, options: PeerOptions, output: Output) -> R
         store_quota_bytes: quota_bytes,
         ..NodeConfig::native(seed)
     };
-    let handle = Node::start(config, Arc::new(store)).await?;
+    let handle = Node::start(config, Arc::new(store)).await.map_err(|error| match error {
+        StartError::Transport(BuildError::Certificate(reason)) => {
+            CommandError::Certificate { path: directory.certificate(), reason }
+        }
+        other => other.into(),
+    })?;
     let mut events = handle.events();
     let mut background = tokio::task::JoinSet::new();
     background.spawn(server.run(Arc::new(NodeBackend(handle.clone()))));

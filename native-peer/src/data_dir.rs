@@ -8,20 +8,21 @@
 //! keys/NAME.key     site keys
 //! keys/NAME.folder  the folder a key published last
 //! quota             bytes of other people's sites to keep, as last given to `meganet peer`
-//! unsigned/ADDRESS  there while the address's key, made here, has signed nothing and was not copied
+//! signed/ADDRESS    the version that the address's key signed last, as far as it is known here
 //! store/            chunks and index
 //! ```
 
-use crate::secrets::{SecretError, replace_private};
+pub use meganet_host::lock::Lock;
+use meganet_host::{
+    files::{self, FileError},
+    lock::{self, LockError},
+};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
-/// The lock file's content is for people; this much of it is read.
-const HOLDER_MAX_BYTES: u64 = 1024;
 /// Bytes of other people's sites to keep when nothing else was ever said.
 const DEFAULT_QUOTA_BYTES: u64 = 20 << 30;
 /// A quota has at most 20 digits.
@@ -41,6 +42,11 @@ pub enum DataDirError {
          --data-dir", .path.display()
     )]
     Unusable { path: PathBuf, reason: String },
+    #[error(
+        "there is no meganet data in “{}”. Nothing was made there: check --data-dir and MEGANET_DATA_DIR, or begin with \
+         `meganet peer`, `publish` or `get`", .path.display()
+    )]
+    NotThere { path: PathBuf },
     #[error(
         "“{}” holds no quota: {reason}. Nothing was evicted. Run `meganet peer` with --quota once, or delete the file", .path.display()
     )]
@@ -63,9 +69,38 @@ impl DataDir {
     pub fn open(requested: Option<PathBuf>) -> Result<Self, DataDirError> {
         let path = requested.or_else(default_path).ok_or(DataDirError::Unknown)?;
         let unusable = |error: io::Error| DataDirError::Unusable { path: path.clone(), reason: error.to_string() };
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(unusable)?;
+        files::create_private_directory(&path).map_err(unusable)?;
         let path = fs::canonicalize(&path).map_err(unusable)?;
         Ok(DataDir { path })
+    }
+
+    /// Opens a directory that is there, for a command that only looks: it makes nothing.
+    ///
+    /// # Errors
+    /// [`DataDirError::NotThere`] for a directory that no command has written to.
+    pub fn existing(requested: Option<PathBuf>) -> Result<Self, DataDirError> {
+        let path = requested.or_else(default_path).ok_or(DataDirError::Unknown)?;
+        match fs::canonicalize(&path) {
+            Ok(path) => Ok(DataDir { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(DataDirError::NotThere { path }),
+            Err(error) => Err(DataDirError::Unusable { path, reason: error.to_string() }),
+        }
+    }
+
+    /// The same, of a node: with its identity, or its socket.
+    ///
+    /// # Errors
+    /// [`DataDirError::NotThere`] when no node ever ran on it.
+    pub fn of_node(requested: Option<PathBuf>) -> Result<Self, DataDirError> {
+        let directory = Self::existing(requested)?;
+        for path in [directory.identity(), directory.socket()] {
+            match path.try_exists() {
+                Ok(true) => return Ok(directory),
+                Ok(false) => {}
+                Err(error) => return Err(DataDirError::Unusable { path: directory.path, reason: error.to_string() }),
+            }
+        }
+        Err(DataDirError::NotThere { path: directory.path })
     }
 
     /// Takes the lock, which lasts as long as the returned value and no longer than the process.
@@ -73,30 +108,10 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::InUse`] names the holder; [`DataDirError::Unusable`] when the directory cannot be written.
     pub fn lock(&self) -> Result<Lock, DataDirError> {
-        let unusable = |error: io::Error| DataDirError::Unusable { path: self.path.clone(), reason: error.to_string() };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.path.join("lock"))
-            .map_err(unusable)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(DataDirError::InUse { path: self.path.clone(), holder: holder(&mut file) });
-            }
-            Err(TryLockError::Error(error)) => return Err(unusable(error)),
-        }
-        let command: Vec<String> =
-            std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-        let text = format!("{}\n{}\n", std::process::id(), command.join(" "));
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(text.as_bytes()))
-            .map_err(unusable)?;
-        Ok(Lock { _file: file })
+        lock::take(&self.path).map_err(|error| match error {
+            LockError::InUse { holder } => DataDirError::InUse { path: self.path.clone(), holder },
+            LockError::Unusable(_) => DataDirError::Unusable { path: self.path.clone(), reason: error.to_string() },
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -129,11 +144,12 @@ impl DataDir {
             return Ok(quota);
         }
         let path = self.quota_file();
+        let Some(file) = files::open(&path).map_err(|error| quota_error(&path, &error))? else {
+            return Ok(DEFAULT_QUOTA_BYTES);
+        };
         let mut text = String::new();
-        let read = File::open(&path).and_then(|file| file.take(QUOTA_FILE_MAX_BYTES).read_to_string(&mut text));
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(DEFAULT_QUOTA_BYTES),
-            Err(error) => Err(DataDirError::Quota { path, reason: error.to_string() }),
+        match file.take(QUOTA_FILE_MAX_BYTES).read_to_string(&mut text) {
+            Err(error) => Err(quota_error(&path, &error)),
             Ok(_) => text.trim().parse().map_err(|_| DataDirError::Quota { path, reason: "it is no number".into() }),
         }
     }
@@ -141,17 +157,17 @@ impl DataDir {
     /// Keeps a quota for the runs that are given none.
     ///
     /// # Errors
-    /// [`SecretError::Io`]; the one kept before is still there.
-    pub fn keep_quota(&self, quota_bytes: u64) -> Result<(), SecretError> {
-        replace_private(&self.quota_file(), format!("{quota_bytes}\n").as_bytes())
+    /// [`FileError`]; the one kept before is still there.
+    pub fn keep_quota(&self, quota_bytes: u64) -> Result<(), FileError> {
+        files::replace_private(&self.quota_file(), format!("{quota_bytes}\n").as_bytes())
     }
 
     fn quota_file(&self) -> PathBuf {
         self.path.join("quota")
     }
 
-    pub fn unsigned_keys(&self) -> PathBuf {
-        self.path.join("unsigned")
+    pub fn signed(&self) -> PathBuf {
+        self.path.join("signed")
     }
 
     pub fn store(&self) -> PathBuf {
@@ -159,10 +175,8 @@ impl DataDir {
     }
 }
 
-/// Held by the one process whose node runs on the directory.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
+fn quota_error(path: &Path, error: &dyn std::error::Error) -> DataDirError {
+    DataDirError::Quota { path: path.to_owned(), reason: error.to_string() }
 }
 
 fn default_path() -> Option<PathBuf> {
@@ -174,21 +188,24 @@ fn default_path() -> Option<PathBuf> {
     Some(base.join("meganet"))
 }
 
-fn holder(file: &mut File) -> String {
-    let mut text = String::new();
-    let read = file.take(HOLDER_MAX_BYTES).read_to_string(&mut text);
-    let mut lines = text.lines();
-    match (read, lines.next(), lines.next()) {
-        (Ok(_), Some(pid), Some(command)) => {
-            format!("process {} ({})", crate::text::printable(pid, 20), crate::text::printable(command, 200))
-        }
-        _ => "another process".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looking_makes_nothing() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("data");
+        for _ in 0..2 {
+            assert!(matches!(DataDir::existing(Some(path.clone())), Err(DataDirError::NotThere { .. })));
+            assert!(!path.exists());
+        }
+        DataDir::open(Some(path.clone())).unwrap();
+        DataDir::existing(Some(path.clone())).unwrap();
+        assert!(matches!(DataDir::of_node(Some(path.clone())), Err(DataDirError::NotThere { .. })));
+        fs::write(path.join("identity"), "x").unwrap();
+        DataDir::of_node(Some(path)).unwrap();
+    }
 
     #[test]
     fn a_second_lock_names_the_first_holder() {

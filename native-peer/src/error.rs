@@ -5,6 +5,7 @@ use crate::{
     secrets::SecretError, socket::SocketError, store::OpenError,
 };
 use meganet_core::{head::HeadError, manifest::ManifestError, publish::PublishError};
+use meganet_host::{files::FileError, listen::ListenError};
 use meganet_node::{StartError, api::ApiError};
 use std::path::PathBuf;
 
@@ -29,6 +30,10 @@ pub enum CommandError {
     Socket(#[from] SocketError),
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("“{}” holds no certificate: {reason}. Restore it from a backup, or move it away: a new one is made then, and this peer's webrtc-direct address changes", .path.display())]
+    Certificate { path: PathBuf, reason: String },
     #[error("the node could not start: {0}")]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -60,6 +65,13 @@ pub enum CommandError {
     SiteUpdated { fetched: u64, current: u64 },
     #[error("“{}” is not empty. Choose another folder, or overwrite files there with --force", .path.display())]
     NotEmpty { path: PathBuf },
+    #[error("“{}” is not a folder, and was left as it is. Choose another place to write to", .path.display())]
+    NotAFolder { path: PathBuf },
+    /// What the node's store says when there is no room.
+    #[error("the disk or the quota is full: {0}. What was stored before is whole")]
+    Full(String),
+    #[error("the output could not be written: {0}. The command itself was done")]
+    OutputLost(String),
     #[error("“{path}” cannot be written: {reason}. Files written before it are whole")]
     Write { path: String, reason: String, full: bool },
     #[error("the node answered out of turn: the running peer may be of another version. Restart it")]
@@ -84,23 +96,37 @@ pub mod exit {
     pub const INTERRUPTED: u8 = 130;
 }
 
+impl From<FileError> for CommandError {
+    fn from(error: FileError) -> Self {
+        CommandError::Secret(error.into())
+    }
+}
+
 impl CommandError {
     /// A word for programs, and the exit status.
     pub fn code(&self) -> (&'static str, u8) {
         match self {
-            CommandError::Usage(_) | CommandError::NoIndex { .. } => ("usage", exit::USAGE),
+            CommandError::Usage(_) | CommandError::NoIndex { .. } | CommandError::NotAFolder { .. } => {
+                ("usage", exit::USAGE)
+            }
             CommandError::Api(error) => api_code(error),
             CommandError::OfflineWithoutBootstrap(_) | CommandError::Bootstrap(_) => ("offline", exit::OFFLINE),
             CommandError::DataDir(DataDirError::InUse { .. }) | CommandError::Store(OpenError::InUse { .. }) => {
                 ("in_use", exit::IN_USE)
             }
+            CommandError::DataDir(DataDirError::NotThere { .. }) => ("not_found", exit::NOT_FOUND),
+            CommandError::Full(_) | CommandError::Store(OpenError::Full(_)) => ("full", exit::STORAGE),
             CommandError::DataDir(_) | CommandError::Store(_) => ("storage", exit::STORAGE),
             CommandError::Write { full: true, .. } => ("full", exit::STORAGE),
             CommandError::Write { .. } => ("storage", exit::STORAGE),
             CommandError::Secret(SecretError::NoSuchKey { .. }) => ("not_found", exit::NOT_FOUND),
             CommandError::Secret(SecretError::BadName { .. }) => ("usage", exit::USAGE),
-            CommandError::Secret(SecretError::Random | SecretError::Io { .. }) => ("storage", exit::STORAGE),
-            CommandError::Secret(_) | CommandError::SealedKey(_) => ("refused", exit::REFUSED),
+            CommandError::Secret(SecretError::Random | SecretError::File(FileError::Io { .. } | FileError::Random)) => {
+                ("storage", exit::STORAGE)
+            }
+            CommandError::Secret(_) | CommandError::SealedKey(_) | CommandError::Certificate { .. } => {
+                ("refused", exit::REFUSED)
+            }
             CommandError::Scan(ScanError::Changed { .. }) => ("changed", exit::REFUSED),
             CommandError::Scan(_)
             | CommandError::Publish(_)
@@ -113,6 +139,8 @@ impl CommandError {
             CommandError::Interrupted => ("interrupted", exit::INTERRUPTED),
             CommandError::Socket(_)
             | CommandError::Start(_)
+            | CommandError::Listen(_)
+            | CommandError::OutputLost(_)
             | CommandError::UnexpectedReply
             | CommandError::Other(_) => ("other", exit::OTHER),
         }

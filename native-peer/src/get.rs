@@ -121,14 +121,22 @@ async fn fetch_all(client: &Client, download: &Download, bar: &ProgressBar) -> R
 }
 
 fn check_target(download: &Download) -> Result<(), CommandError> {
-    if download.force || !download.into.exists() {
+    let failed = |error: io::Error| write_error(&download.into.to_string_lossy(), &error);
+    match (std::fs::symlink_metadata(&download.into), std::fs::metadata(&download.into)) {
+        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        (Err(error), _) => return Err(failed(error)),
+        (Ok(_), Ok(found)) if found.is_dir() => {}
+        // A file, or a link that leads to one or to nothing.
+        _ => return Err(CommandError::NotAFolder { path: download.into.clone() }),
+    }
+    if download.force {
         return Ok(());
     }
     let empty = Folder::open(&download.into).and_then(|folder| folder.is_empty());
     match empty {
         Ok(true) => Ok(()),
         Ok(false) => Err(CommandError::NotEmpty { path: download.into.clone() }),
-        Err(error) => Err(write_error(&download.into.to_string_lossy(), &error)),
+        Err(error) => Err(failed(error)),
     }
 }
 

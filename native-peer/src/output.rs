@@ -3,7 +3,13 @@
 use crate::error::CommandError;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::{
+    io::{self, Write},
+    sync::OnceLock,
+};
+
+/// The first failure of standard output, of which there is one in a process.
+static LOST: OnceLock<String> = OnceLock::new();
 
 /// Where results go: standard output, in one of two forms. Notes and progress for people go to standard error.
 #[derive(Debug, Clone, Copy)]
@@ -23,9 +29,18 @@ impl Output {
     /// Prints a result: the JSON object, or the text.
     pub fn print(self, object: &Value, text: &str) {
         let mut out = std::io::stdout().lock();
-        // A reader that hung up is no error of the command.
-        let _ = if self.json { writeln!(out, "{object}") } else { writeln!(out, "{text}") };
-        let _ = out.flush();
+        let written = if self.json { writeln!(out, "{object}") } else { writeln!(out, "{text}") };
+        if let Err(error) = written.and_then(|()| out.flush())
+            // A reader that hung up has read what it wanted.
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            let _ = LOST.set(error.to_string());
+        }
+    }
+
+    /// Why some of what was printed is lost, if it is.
+    pub fn lost(self) -> Option<&'static str> {
+        LOST.get().map(String::as_str)
     }
 
     /// Prints something worth knowing that is not the result.
@@ -40,7 +55,8 @@ impl Output {
     /// Prints why the command failed.
     pub fn error(self, error: &CommandError) {
         let (code, _) = error.code();
-        if self.json {
+        // Where a result could not be printed, this would be lost too.
+        if self.json && self.lost().is_none() {
             self.print(&json!({"error": {"code": code, "message": error.to_string()}}), "");
         } else {
             let _ = writeln!(std::io::stderr(), "meganet: {error}");

@@ -1,21 +1,20 @@
 //! Files that only this user may read: the node's identity, its certificate, and site keys.
 //!
-//! They are text, so that a backup shows what it is. A new one appears whole or not at all, never over an old one; one
-//! that other users can read is refused, as `ssh` does.
+//! They are text, so that a backup shows what it is. How they are written and read is in [`meganet_host::files`].
 
 use meganet_core::{address::Address, keys::SiteKey};
+use meganet_host::files::{self, FileError};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    fs, io,
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
 
 const IDENTITY_HEADER: &str = "meganet-identity-v1";
+/// What messages call the files.
+const IDENTITY: &str = "an identity";
+const SITE_KEY: &str = "a site key";
 const SITE_KEY_HEADER: &str = "meganet-site-key-v1";
-/// A certificate is about 500 bytes, a key 170.
-const FILE_MAX_BYTES: u64 = 64 * 1024;
 /// Characters of a key's name.
 const NAME_MAX: usize = 64;
 /// Keys one data directory lists.
@@ -24,14 +23,12 @@ pub const KEYS_MAX: usize = 10_000;
 /// Why a secret cannot be used. No file was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    #[error("“{}” cannot be read or written: {reason}", .path.display())]
-    Io { path: PathBuf, reason: String },
-    #[error("“{}” can be read by other users (mode {mode:03o}). Run: chmod 600 '{}'", .path.display(), .path.display())]
-    Exposed { path: PathBuf, mode: u32 },
-    #[error("“{}” is not a {expected} file, or it is damaged: {reason}. Restore it from a backup", .path.display())]
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("no certificate for “{}” could be made: {reason}", .path.display())]
+    Certificate { path: PathBuf, reason: String },
+    #[error("“{}” is not {expected} file, or it is damaged: {reason}. Restore it from a backup", .path.display())]
     Damaged { path: PathBuf, expected: &'static str, reason: &'static str },
-    #[error("“{}” exists already; it was left as it is. Choose another name", .path.display())]
-    Exists { path: PathBuf },
     #[error("there is no key named “{name}”. See `meganet key list`")]
     NoSuchKey { name: String },
     #[error(
@@ -44,27 +41,27 @@ pub enum SecretError {
 
 /// The node's identity seed, made at the first call.
 pub fn identity(path: &Path) -> Result<[u8; 32], SecretError> {
-    let text = match read_private(path)? {
+    let text = match read_text(path, IDENTITY)? {
         Some(text) => text,
         None => {
             let seed = Zeroizing::new(random_seed()?);
             let text = Zeroizing::new(format!("{IDENTITY_HEADER}\nseed: {}\n", *hex(&*seed)));
-            create_private(path, text.as_bytes())?;
+            files::create_private(path, text.as_bytes())?;
             text
         }
     };
-    let damaged = |reason| SecretError::Damaged { path: path.to_owned(), expected: "identity", reason };
+    let damaged = |reason| SecretError::Damaged { path: path.to_owned(), expected: IDENTITY, reason };
     let fields = Fields::parse(&text, IDENTITY_HEADER).map_err(damaged)?;
     fields.seed().map_err(damaged)
 }
 
 /// The PEM text at `path`, made with `generate` at the first call. It must stay: addresses contain its hash.
 pub fn certificate(path: &Path, generate: impl FnOnce() -> Result<String, String>) -> Result<String, SecretError> {
-    if let Some(text) = read_private(path)? {
+    if let Some(text) = read_text(path, "a certificate")? {
         return Ok(text.to_string());
     }
-    let pem = generate().map_err(|reason| SecretError::Io { path: path.to_owned(), reason })?;
-    create_private(path, pem.as_bytes())?;
+    let pem = generate().map_err(|reason| SecretError::Certificate { path: path.to_owned(), reason })?;
+    files::create_private(path, pem.as_bytes())?;
     Ok(pem)
 }
 
@@ -93,8 +90,8 @@ pub fn key_name(folder: &Path) -> String {
 
 /// Reads a site key.
 pub fn site_key(path: &Path) -> Result<Option<SiteKey>, SecretError> {
-    let Some(text) = read_private(path)? else { return Ok(None) };
-    let damaged = |reason| SecretError::Damaged { path: path.to_owned(), expected: "site key", reason };
+    let Some(text) = read_text(path, SITE_KEY)? else { return Ok(None) };
+    let damaged = |reason| SecretError::Damaged { path: path.to_owned(), expected: SITE_KEY, reason };
     let fields = Fields::parse(&text, SITE_KEY_HEADER).map_err(damaged)?;
     let key = SiteKey::from_seed(fields.seed().map_err(damaged)?);
     let named: Address =
@@ -119,12 +116,12 @@ pub fn new_site_key(
 /// Writes a site key to a file that must not exist.
 pub fn save_site_key(path: &Path, key: &SiteKey) -> Result<(), SecretError> {
     let text = Zeroizing::new(format!("{SITE_KEY_HEADER}\naddress: {}\nseed: {}\n", key.address(), *hex(key.seed())));
-    create_private(path, text.as_bytes())
+    Ok(files::create_private(path, text.as_bytes())?)
 }
 
 /// The names of the keys in a directory, sorted.
 pub fn key_names(directory: &Path) -> Result<Vec<String>, SecretError> {
-    let io = |error: io::Error| SecretError::Io { path: directory.to_owned(), reason: error.to_string() };
+    let io = |error: io::Error| FileError::io(directory, &error);
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(io)?,
@@ -142,62 +139,13 @@ pub fn key_names(directory: &Path) -> Result<Vec<String>, SecretError> {
     Ok(names)
 }
 
-/// Reads a file that nobody else may read; `None` when there is none.
-pub fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, SecretError> {
-    let io = |error: io::Error| SecretError::Io { path: path.to_owned(), reason: error.to_string() };
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(io)?,
-    };
-    let metadata = file.metadata().map_err(io)?;
-    let mode = metadata.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(SecretError::Exposed { path: path.to_owned(), mode });
+/// A private file's text; `None` when there is none.
+fn read_text(path: &Path, expected: &'static str) -> Result<Option<Zeroizing<String>>, SecretError> {
+    let Some(bytes) = files::read_private(path)? else { return Ok(None) };
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Some(Zeroizing::new(text.to_owned()))),
+        Err(_) => Err(SecretError::Damaged { path: path.to_owned(), expected, reason: "it is not text" }),
     }
-    let mut text = Zeroizing::new(String::new());
-    file.take(FILE_MAX_BYTES).read_to_string(&mut text).map_err(io)?;
-    Ok(Some(text))
-}
-
-/// Writes a new file that only this user may read: synced, then named; an existing file is never replaced.
-pub fn create_private(path: &Path, content: &[u8]) -> Result<(), SecretError> {
-    // Unlike a rename, a link fails when the name is taken.
-    write_private(path, content, |temporary| fs::hard_link(temporary, path))
-}
-
-/// The same, in the place of an existing file: it holds the one content or the other, whole.
-pub fn replace_private(path: &Path, content: &[u8]) -> Result<(), SecretError> {
-    write_private(path, content, |temporary| fs::rename(temporary, path))
-}
-
-/// Makes what happened to the names in a file's directory durable.
-pub fn sync_directory_of(path: &Path) -> Result<(), SecretError> {
-    let synced = File::open(parent(path)).and_then(|directory| directory.sync_all());
-    synced.map_err(|error| SecretError::Io { path: path.to_owned(), reason: error.to_string() })
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn write_private(path: &Path, content: &[u8], name: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), SecretError> {
-    let io = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => SecretError::Exists { path: path.to_owned() },
-        _ => SecretError::Io { path: path.to_owned(), reason: error.to_string() },
-    };
-    let directory = parent(path);
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
-    let suffix: u64 = u64::from_be_bytes(meganet_node::platform::random_bytes().map_err(|_| SecretError::Random)?);
-    let temporary = directory.join(format!(".new-{suffix:016x}"));
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        name(&temporary)?;
-        File::open(directory)?.sync_all()
-    })();
-    let _ = fs::remove_file(&temporary);
-    written.map_err(io)
 }
 
 fn random_seed() -> Result<[u8; 32], SecretError> {
@@ -245,7 +193,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(site_key(&path).unwrap().unwrap().address(), made.address());
         assert_eq!(key_names(&directory.path().join("keys")).unwrap(), ["my-site"]);
-        assert!(matches!(save_site_key(&path, &made), Err(SecretError::Exists { .. })));
+        assert!(matches!(save_site_key(&path, &made), Err(SecretError::File(FileError::Exists { .. }))));
         assert_eq!(fs::read_dir(directory.path().join("keys")).unwrap().count(), 1, "no temporary file is left");
     }
 
@@ -255,7 +203,20 @@ mod tests {
         let path = directory.path().join("identity");
         identity(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(identity(&path), Err(SecretError::Exposed { mode: 0o644, .. })));
+        assert!(matches!(identity(&path), Err(SecretError::File(FileError::Exposed { mode: 0o644, .. }))));
+    }
+
+    #[test]
+    fn what_is_no_key_file_is_called_by_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.key");
+        fs::create_dir(&path).unwrap();
+        let error = site_key(&path).unwrap_err().to_string();
+        assert!(error.contains("is a folder") && !error.contains("chmod"), "{error}");
+        let path = directory.path().join("identity");
+        files::create_private(&path, b"\xff").unwrap();
+        let error = identity(&path).unwrap_err().to_string();
+        assert!(error.contains("not an identity file"), "{error}");
     }
 
     #[test]
@@ -293,17 +254,6 @@ mod tests {
         let path = directory.path().join("a.key");
         assert!(new_site_key(&path, |_| Err(SecretError::Random)).is_err());
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole_and_stays_private() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("new/note");
-        replace_private(&path, b"first, and longer").unwrap();
-        replace_private(&path, b"second").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"second");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(directory.path().join("new")).unwrap().count(), 1, "no temporary file is left");
     }
 
     #[test]

@@ -1,21 +1,38 @@
-//! Which key signs for a folder, which folder a key signed for, and whether it ever signed.
+//! Which key signs for a folder, which folder a key signed for, and what it signed last.
 //!
-//! Two small files stand for the last two: `keys/NAME.folder` names the folder, and `unsigned/ADDRESS` is there from the
-//! moment a key is made until just before its first signature or its first copy. Both are written before the key itself, so that a key
-//! that was made here is never without them, whatever moment the process dies at.
+//! Two small files stand for the last two: `keys/NAME.folder` names the folder, and `signed/ADDRESS` the version, or that
+//! there is none yet. Both are written before the key itself, so that a key that was made here is never without them,
+//! whatever moment the process dies at; the version is written before its head is published, so that no number is signed
+//! twice even when the store is lost.
 
 use crate::{
     data_dir::DataDir,
     error::CommandError,
     secrets::{self, SecretError},
 };
-use meganet_core::{address::Address, keys::SiteKey};
+use meganet_core::{address::Address, hash::HeadHash, head::Head, keys::SiteKey};
+use meganet_host::files::{self, FILE_MAX_BYTES, FileError};
 use std::{
     ffi::OsStr,
-    fs, io,
+    fs,
+    io::Read,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
+
+/// The record of a key that signed no version.
+const SIGNED_NOTHING: &[u8] = b"nothing\n";
+
+/// What is known here of a key's signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signed {
+    /// It may have signed elsewhere: it was imported, or copied before it signed here.
+    Unknown,
+    /// It was made here and signed no version.
+    Nothing,
+    /// The last version that it signed here.
+    Last { sequence: u64, head: HeadHash },
+}
 
 /// A site key, ready to sign.
 pub struct Signer {
@@ -23,37 +40,59 @@ pub struct Signer {
     pub path: PathBuf,
     /// Whether it was made just now.
     pub created: bool,
-    /// Exists as long as the key has signed nothing.
-    unsigned: PathBuf,
+    record: PathBuf,
 }
 
 impl Signer {
-    /// Whether the key may have signed a version: `false` only for one that was made here and never did.
-    pub fn may_have_signed(&self) -> Result<bool, SecretError> {
-        self.unsigned.try_exists().map(|exists| !exists).map_err(|error| io_error(&self.unsigned, &error))
+    /// What the key signed last, which a store that was lost does not know any more.
+    ///
+    /// # Errors
+    /// When it is written down and cannot be read: no number is then known to be free.
+    pub fn last_signed(&self) -> Result<Signed, SecretError> {
+        read_record(&self.record)
     }
 
-    /// Writes down that the key signs; to be called before the signature leaves this process.
-    pub fn signs(&self) -> Result<(), SecretError> {
-        remove_durably(&self.unsigned)
+    /// Writes down what the key signed; to be called before the signature leaves this process.
+    ///
+    /// # Errors
+    /// [`SecretError::File`]; nothing was written down.
+    pub fn signed(&self, head: &Head) -> Result<(), SecretError> {
+        let text = format!("sequence: {}\nhead: {}\n", head.sequence(), head.hash());
+        Ok(files::replace_private(&self.record, text.as_bytes())?)
     }
 }
 
-/// Writes down that a key may sign elsewhere; to be called before a copy of it leaves the data directory.
+/// Writes down that a key may sign elsewhere; to be called before a copy of it leaves the data directory. What it signed
+/// here stays known.
 pub fn leaves(directory: &DataDir, address: &Address) -> Result<(), SecretError> {
-    remove_durably(&unsigned_marker(directory, address))
-}
-
-fn unsigned_marker(directory: &DataDir, address: &Address) -> PathBuf {
-    directory.unsigned_keys().join(address.to_string())
-}
-
-fn remove_durably(path: &Path) -> Result<(), SecretError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(io_error(path, &error)),
-        Ok(()) => secrets::sync_directory_of(path),
+    let record = record_of(directory, address);
+    if read_record(&record)? != Signed::Nothing {
+        return Ok(());
     }
+    fs::remove_file(&record).map_err(|error| FileError::io(&record, &error))?;
+    Ok(files::sync_directory_of(&record)?)
+}
+
+fn record_of(directory: &DataDir, address: &Address) -> PathBuf {
+    directory.signed().join(address.to_string())
+}
+
+fn read_record(path: &Path) -> Result<Signed, SecretError> {
+    let Some(bytes) = files::read_private(path)? else { return Ok(Signed::Unknown) };
+    if bytes.as_slice() == SIGNED_NOTHING {
+        return Ok(Signed::Nothing);
+    }
+    let parse = || {
+        let mut lines = std::str::from_utf8(&bytes).ok()?.lines();
+        let sequence = lines.next()?.strip_prefix("sequence: ")?.parse().ok()?;
+        let hash = data_encoding::HEXLOWER.decode(lines.next()?.strip_prefix("head: ")?.as_bytes()).ok()?;
+        Some(Signed::Last { sequence, head: HeadHash::from_bytes(hash.try_into().ok()?) })
+    };
+    parse().ok_or_else(|| SecretError::Damaged {
+        path: path.to_owned(),
+        expected: "a last-signed-version",
+        reason: "it holds no number and hash",
+    })
 }
 
 /// The key for a folder, and the folder it published last.
@@ -101,11 +140,11 @@ impl KeyChoice {
             }
             None => secrets::new_site_key(&self.path, |address| {
                 self.remember_folder()?;
-                secrets::replace_private(&unsigned_marker(&self.directory, address), b"")
+                Ok(files::replace_private(&record_of(&self.directory, address), SIGNED_NOTHING)?)
             })?,
         };
-        let unsigned = unsigned_marker(&self.directory, &key.address());
-        Ok(Signer { key, path: self.path.clone(), created, unsigned })
+        let record = record_of(&self.directory, &key.address());
+        Ok(Signer { key, path: self.path.clone(), created, record })
     }
 
     /// Writes down that the key publishes this folder.
@@ -113,7 +152,7 @@ impl KeyChoice {
         match &self.note {
             Some(note) if self.noted()?.as_deref() != Some(&self.folder) => {
                 let text = [self.folder.as_os_str().as_bytes(), b"\n"].concat();
-                secrets::replace_private(note, &text)
+                Ok(files::replace_private(note, &text)?)
             }
             _ => Ok(()),
         }
@@ -133,21 +172,22 @@ impl KeyChoice {
     /// The folder that was written down.
     fn noted(&self) -> Result<Option<PathBuf>, SecretError> {
         let Some(note) = &self.note else { return Ok(None) };
-        match fs::read(note) {
-            Ok(text) => Ok(Some(OsStr::from_bytes(text.strip_suffix(b"\n").unwrap_or(&text)).into())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error(note, &error)),
-        }
+        let Some(file) = files::open(note)? else { return Ok(None) };
+        let mut text = Vec::new();
+        file.take(FILE_MAX_BYTES).read_to_end(&mut text).map_err(|error| FileError::io(note, &error))?;
+        Ok(Some(OsStr::from_bytes(text.strip_suffix(b"\n").unwrap_or(&text)).into()))
     }
-}
-
-fn io_error(path: &Path, error: &io::Error) -> SecretError {
-    SecretError::Io { path: path.to_owned(), reason: error.to_string() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meganet_core::{
+        chunk::{ChunkKey, ChunkRef},
+        hash::ChunkId,
+        head::HeadInner,
+        keys::ReadKey,
+    };
 
     fn choice(directory: &DataDir, folder: &Path, key: Option<&str>) -> KeyChoice {
         KeyChoice::new(directory, folder, key.map(str::to_owned), None).unwrap()
@@ -173,7 +213,7 @@ mod tests {
         assert!(!choice(&directory, &second, None).signer().unwrap().created);
         fs::create_dir(&note).unwrap();
         let error = choice(&directory, &second, None).signer().err().expect("the note cannot be read");
-        assert!(matches!(error, CommandError::Secret(SecretError::Io { .. })), "{error}");
+        assert!(matches!(error, CommandError::Secret(SecretError::File(FileError::NotAFile { .. }))), "{error}");
     }
 
     #[test]
@@ -188,21 +228,38 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_signed_nothing_until_it_says_so() {
+    fn what_a_key_signed_is_known_for_good() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = directory(temporary.path());
-        let made = choice(&directory, Path::new("/x"), Some("a")).signer().unwrap();
-        assert!(made.created && !made.may_have_signed().unwrap());
-        let again = choice(&directory, Path::new("/x"), Some("a")).signer().unwrap();
-        assert!(!again.created && !again.may_have_signed().unwrap(), "the first run ended before it signed");
-        again.signs().unwrap();
-        again.signs().unwrap();
-        assert!(choice(&directory, Path::new("/x"), Some("a")).signer().unwrap().may_have_signed().unwrap());
-        let copied = choice(&directory, Path::new("/x"), Some("c")).signer().unwrap();
+        let signer = |name| choice(&directory, Path::new("/x"), Some(name)).signer().unwrap();
+        let made = signer("a");
+        assert!(made.created && made.last_signed().unwrap() == Signed::Nothing);
+        let again = signer("a");
+        assert!(
+            !again.created && again.last_signed().unwrap() == Signed::Nothing,
+            "the first run ended before it signed"
+        );
+        for sequence in [1, 7] {
+            let head = head(&again.key, sequence);
+            again.signed(&head).unwrap();
+            assert_eq!(signer("a").last_signed().unwrap(), Signed::Last { sequence, head: head.hash() });
+        }
+        leaves(&directory, &again.key.address()).unwrap();
+        assert!(matches!(signer("a").last_signed().unwrap(), Signed::Last { sequence: 7, .. }));
+
+        let copied = signer("c");
         leaves(&directory, &copied.key.address()).unwrap();
-        assert!(copied.may_have_signed().unwrap(), "whoever has the copy may sign");
+        assert_eq!(copied.last_signed().unwrap(), Signed::Unknown, "whoever has the copy may sign");
         // A key from elsewhere: nobody here knows what it signed.
         secrets::save_site_key(&directory.keys().join("b.key"), &SiteKey::from_seed([7; 32])).unwrap();
-        assert!(choice(&directory, Path::new("/x"), Some("b")).signer().unwrap().may_have_signed().unwrap());
+        assert_eq!(signer("b").last_signed().unwrap(), Signed::Unknown);
+        files::replace_private(&record_of(&directory, &signer("b").key.address()), b"sequence: 1\n").unwrap();
+        assert!(matches!(signer("b").last_signed(), Err(SecretError::Damaged { .. })));
+    }
+
+    fn head(key: &SiteKey, sequence: u64) -> Head {
+        let part = ChunkRef { id: ChunkId::of(b"manifest"), key: ChunkKey::from_bytes([0; 32]), size: 1 };
+        let inner = HeadInner { time_ms: 0, total_size: 0, manifest_size: 1, manifest: vec![part], previous: None };
+        Head::sign(key, &ReadKey::public(&key.address()), sequence, &inner).unwrap()
     }
 }

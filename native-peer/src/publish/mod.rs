@@ -12,7 +12,7 @@ use crate::{
     client::Client,
     error::CommandError,
     folder::{Folder, Stamp},
-    site_keys::Signer,
+    site_keys::{Signed, Signer},
     text,
 };
 use indicatif::ProgressBar;
@@ -103,10 +103,18 @@ pub async fn publish(
     bar.set_length(bytes);
 
     let (current, asked) = current_head(client, address).await?;
-    if current.is_none() && asked == 0 && publication.sequence.is_none() && signer.may_have_signed()? {
+    let signed = signer.last_signed()?;
+    if current.is_none() && asked == 0 && publication.sequence.is_none() && signed == Signed::Unknown {
         return Err(CommandError::UnknownVersion);
     }
-    let sequence = next_sequence(current.as_ref().map(Head::sequence), publication.sequence)?;
+    // What was signed here counts even when nobody shows it any more: the store may be lost, or an older one restored.
+    let before = match (signed, &current) {
+        (Signed::Last { sequence, head }, current) if current.as_ref().is_none_or(|c| c.sequence() < sequence) => {
+            Some((sequence, head))
+        }
+        (_, current) => current.as_ref().map(|head| (head.sequence(), head.hash())),
+    };
+    let sequence = next_sequence(before.map(|(sequence, _)| sequence), publication.sequence)?;
 
     let (sealed, waiting) = mpsc::channel(SEALED_WAITING_MAX);
     let reading = {
@@ -122,14 +130,14 @@ pub async fn publish(
         total_size: manifest.total_size(),
         manifest_size: u32::try_from(manifest.encode().len()).unwrap_or(u32::MAX),
         manifest: refs.clone(),
-        previous: current.as_ref().map(Head::hash),
+        previous: before.map(|(_, head)| head),
     };
     let outcome = |head: &Head, unchanged, chunks, stored_on| Outcome {
         address,
         title,
         index,
         sequence: head.sequence(),
-        previous: current.as_ref().map(Head::sequence),
+        previous: before.map(|(sequence, _)| sequence),
         head_hash: head.hash().to_string(),
         unchanged,
         files,
@@ -142,13 +150,15 @@ pub async fn publish(
     // may have been reachable the last time, or those who took it may have gone.
     let unchanged = current.as_ref().filter(|head| {
         let may_stay = !publication.force && publication.sequence.is_none();
-        may_stay && head.open(&read).is_ok_and(|before| before.manifest == refs)
+        let is_last = before.is_some_and(|(sequence, _)| sequence == head.sequence());
+        may_stay && is_last && head.open(&read).is_ok_and(|before| before.manifest == refs)
     });
     let (head, is_unchanged) = match unchanged {
         Some(head) => (head.clone(), true),
         None => {
-            signer.signs()?;
-            (Head::sign(&signer.key, &read, sequence, &inner)?, false)
+            let head = Head::sign(&signer.key, &read, sequence, &inner)?;
+            signer.signed(&head)?;
+            (head, false)
         }
     };
     match client.call(Command::Publish { address, head: head.as_bytes().to_vec() }).await? {

@@ -57,6 +57,8 @@ pub enum OpenError {
     InUse { path: PathBuf },
     #[error("“{}” cannot be written: {reason}. Give this user the right to write there, or choose another --data-dir", .path.display())]
     NotWritable { path: PathBuf, reason: String },
+    #[error("the disk is full: {0}. Nothing was changed: free some space and run again")]
+    Full(String),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -67,7 +69,10 @@ impl OpenError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 OpenError::NotWritable { path: path.to_owned(), reason: error.to_string() }
             }
-            _ => OpenError::Store(storage_error(path, error)),
+            _ => match storage_error(path, error) {
+                StoreError::Full(reason) => OpenError::Full(reason),
+                other => OpenError::Store(other),
+            },
         }
     }
 }

@@ -56,6 +56,7 @@ fn an_address_with_a_typing_error_is_named_as_such() {
 #[test]
 fn without_a_peer_commands_answer_from_what_is_stored() {
     let place = Place::new();
+    place.peer(&[]).stop("-TERM");
     let status = place.json(["status"]).ok().event("status");
     assert_eq!(status["running"], false);
     assert_eq!(status["sites"], 0);
@@ -64,14 +65,68 @@ fn without_a_peer_commands_answer_from_what_is_stored() {
 }
 
 #[test]
+fn a_command_that_only_looks_makes_nothing() {
+    let place = Place::new();
+    let address = meganet_core::keys::SiteKey::from_seed([1; 32]).address().to_string();
+    let commands: [&[&str]; 6] = [
+        &["status"],
+        &["sites"],
+        &["providers", &address],
+        &["head", &address],
+        &["key", "list"],
+        &["key", "export", "a", "b"],
+    ];
+    for command in commands {
+        let run = place.json(command);
+        assert_eq!((run.error_code().as_str(), run.code()), ("not_found", Some(3)), "{command:?}: {}", run.out);
+        assert!(run.out.contains("--data-dir") && run.out.contains(place.data().to_str().unwrap()), "{}", run.out);
+        assert!(!place.data().exists(), "{command:?}");
+    }
+}
+
+#[test]
+fn output_that_is_lost_is_a_failure() {
+    let place = Place::new();
+    let site = place.site(&[("index.html", b"x")]);
+    place.json(["publish".as_ref(), site.as_os_str()]).ok();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for arguments in [&["status"] as &[&str], &["--json", "sites"], &["--help"]] {
+        let child = place.meganet(arguments).stdout(full()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(arguments == ["--help"] || said.contains("could not be written"), "{said:?}");
+    }
+    // A reader that hung up has read what it wanted.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert!(place.meganet(["status"]).stdout(writer).status().unwrap().success());
+}
+
+#[test]
+fn what_would_be_waited_for_is_refused_at_once() {
+    let place = Place::new();
+    let site = place.site(&[("index.html", b"x")]);
+    let keys = place.data().join("keys");
+    std::fs::create_dir_all(&keys).unwrap();
+    let pipe = keys.join("site.key");
+    assert!(std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status().unwrap().success());
+    let run = place.json(["publish".as_ref(), site.as_os_str()]);
+    assert_eq!(run.error_code(), "refused");
+    assert!(run.out.contains("site.key") && run.out.contains("is a pipe"), "{}", run.out);
+}
+
+#[test]
 fn the_data_directory_may_come_from_the_environment() {
     let place = Place::new();
     let mut command = meganet();
+    place.peer(&[]).stop("-TERM");
     command.env("MEGANET_DATA_DIR", place.data()).args(["--json", "status"]);
     let status = Run::of(command).ok().event("status");
     assert_eq!(status["data_dir"].as_str().unwrap(), place.data().canonicalize().unwrap().to_str().unwrap());
     let mut command = meganet();
-    command.env("XDG_DATA_HOME", place.path("xdg")).args(["--json", "status"]);
+    let site = place.site(&[("index.html", b"x")]);
+    command.env("XDG_DATA_HOME", place.path("xdg")).args(["--json", "publish"]).arg(site);
     Run::of(command).ok();
     assert!(place.path("xdg/meganet/identity").exists());
 }

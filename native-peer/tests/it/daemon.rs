@@ -111,7 +111,33 @@ fn a_taken_port_is_an_error_with_its_address() {
     let address = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
     let run = place.json(["peer", "--listen", &address]);
     assert_eq!((run.error_code().as_str(), run.code()), ("other", Some(1)));
-    assert!(run.out.contains(&address), "{}", run.out);
+    assert!(run.out.contains(&address) && run.out.contains("taken by another program"), "{}", run.out);
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_an_error_with_its_reason() {
+    let (place, other) = (Place::new(), Place::new());
+    let peer = place.peer(&[]);
+    // TCP ports are opened so that they could be shared, and QUIC's error has no text of its own.
+    for (part, why) in [("/tcp/", "taken by another program"), ("/quic-v1", "taken by another program")] {
+        let address = peer.address(part);
+        let run = other.json(["peer", "--listen", address.split("/p2p/").next().unwrap()]);
+        assert_eq!(run.code(), Some(1));
+        assert!(run.out.contains(why), "{}", run.out);
+    }
+    let run = other.json(["peer", "--listen", "/ip4/203.0.113.7/udp/0/quic-v1"]);
+    assert!(run.out.contains("no such IP address"), "{}", run.out);
+}
+
+#[test]
+fn a_damaged_certificate_is_named() {
+    let place = Place::new();
+    place.peer(&[]).stop("-TERM");
+    let path = place.data().join("webrtc.pem");
+    fs::write(&path, "no certificate").unwrap();
+    let run = place.json(["peer", "--listen", "/ip4/127.0.0.1/udp/0/webrtc-direct"]);
+    assert_eq!(run.error_code(), "refused");
+    assert!(run.out.contains("webrtc.pem"), "{}", run.out);
 }
 
 #[test]

@@ -56,7 +56,9 @@ fn case_61_a_full_disk() {
     ];
     let big = (log("big.json"), log("small_full.json"));
     assert_eq!(run.out.lines().collect::<Vec<_>>(), expected, "{big:?}\n{}\n{}", run.err, log("peer.log"));
-    assert!(big.0.contains("full") || big.0.contains("free on the disk"), "{}", big.0);
+    for text in [&big.0, &big.1] {
+        assert!(text.contains(r#""code":"full""#) && text.contains("store/"), "{text}");
+    }
     assert!(log("peer.log").contains(r#""event":"stopped""#));
     let first = std::fs::read(place.path("copy2/index.html")).unwrap();
     assert_eq!(first, b"<title>Small</title>", "the version before is served until the new one is whole");

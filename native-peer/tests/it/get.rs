@@ -130,3 +130,21 @@ fn stopping_leaves_whole_files_and_no_others() {
         assert!(whole.contains(&file), "{} is not whole", file.0);
     }
 }
+
+#[test]
+fn what_is_no_folder_is_not_written_to() {
+    let (place, address) = published();
+    let (file, dangling) = (place.path("file"), place.path("dangling"));
+    fs::write(&file, "precious").unwrap();
+    symlink(place.path("nowhere"), &dangling).unwrap();
+    for target in [&file, &dangling] {
+        for force in [&[] as &[&str], &["--force"]] {
+            let arguments = ["get", &address, target.to_str().unwrap()].into_iter().chain(force.iter().copied());
+            let run = place.json(arguments.collect::<Vec<_>>());
+            assert_eq!((run.error_code().as_str(), run.code()), ("usage", Some(2)), "{}", run.out);
+            assert!(run.out.contains("is not a folder"), "{}", run.out);
+        }
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
+    assert!(!place.path("nowhere").exists());
+}

@@ -181,6 +181,27 @@ fn what_is_printed_for_people_names_address_and_link() {
 }
 
 #[test]
+fn a_number_is_not_signed_twice_though_the_store_is_lost() {
+    let place = Place::new();
+    let site = place.site(&[("index.html", b"1")]);
+    let first = publish(&place, &site, &["--sequence", "7"]).ok().event("published");
+    fs::remove_file(place.data().join("store/index.redb")).unwrap();
+    let chunks = place.data().join("store/chunks");
+    let there = crate::support::tree(&chunks);
+    let run = publish(&place, &site, &[]);
+    assert_eq!(run.error_code(), "storage");
+    assert!(run.out.contains("index.redb") && run.out.contains("chunk files"), "{}", run.out);
+    assert!(crate::support::tree(&chunks) == there, "nothing is deleted");
+
+    fs::rename(&chunks, place.path("moved-away")).unwrap();
+    assert_eq!(publish(&place, &site, &["--sequence", "7"]).error_code(), "refused");
+    let second = publish(&place, &site, &[]).ok().event("published");
+    assert_eq!((number(&second["sequence"]), number(&second["previous_sequence"])), (8, 7));
+    let head = place.json(["head", first["address"].as_str().unwrap()]).ok().event("head");
+    assert_eq!(head["previous"], first["head"]);
+}
+
+#[test]
 fn a_damaged_chunk_is_stored_again_before_anything_is_signed_over_it() {
     let place = Place::new();
     let site = place.site(&[("index.html", b"1"), ("big.bin", &noise(1, 600_000))]);
