@@ -18,7 +18,7 @@ struct Layer {
 
 const NETWORK: [&str; 5] = ["libp2p", "libp2p-stream", "libp2p-webrtc", "libp2p-webrtc-websys", "meganet-transport"];
 
-const LAYERS: [Layer; 9] = [
+const LAYERS: [Layer; 10] = [
     Layer {
         name: "meganet-core",
         may_use: &[],
@@ -39,12 +39,12 @@ const LAYERS: [Layer; 9] = [
     },
     Layer {
         name: "meganet-native-peer",
-        may_use: &["meganet-node", "meganet-transport", "meganet-core"],
+        may_use: &["meganet-node", "meganet-transport", "meganet-core", "meganet-host"],
         must_not_use: &[],
     },
     Layer {
         name: "meganet-bootstrap",
-        may_use: &["meganet-node", "meganet-transport", "meganet-core"],
+        may_use: &["meganet-node", "meganet-transport", "meganet-core", "meganet-host"],
         must_not_use: &[],
     },
     Layer {
@@ -52,6 +52,7 @@ const LAYERS: [Layer; 9] = [
         may_use: &["meganet-node", "meganet-transport", "meganet-core"],
         must_not_use: &["meganet-native-peer", "meganet-bootstrap"],
     },
+    Layer { name: "meganet-host", may_use: &[], must_not_use: &[] },
     Layer { name: "xtask", may_use: &[], must_not_use: &[] },
 ];
 

@@ -91,10 +91,18 @@ pub(super) fn listen(
     for address in &config.listen {
         let id = swarm
             .listen_on(address.clone())
-            .map_err(|error| StartError::Listen { address: address.clone(), reason: error.to_string() })?;
+            .map_err(|error| StartError::Listen { address: address.clone(), reason: explained(&error) })?;
         listeners.push((id, address.clone()));
     }
     Ok(listeners)
+}
+
+/// An error with everything behind it: libp2p's own text for a transport's error is empty.
+fn explained(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    let mut texts: Vec<String> = chain.filter(|text| !text.is_empty()).collect();
+    texts.dedup();
+    texts.join(": ")
 }
 
 impl Task {
@@ -137,7 +145,7 @@ impl Task {
                 }
                 Either::Left((Some(SwarmEvent::ListenerClosed { listener_id, reason, .. }), _)) => {
                     if let Some((_, address)) = listeners.iter().find(|(id, _)| *id == listener_id) {
-                        let reason = reason.err().map_or_else(|| "closed".into(), |error| error.to_string());
+                        let reason = reason.err().map_or_else(|| "closed".into(), |error| explained(&error));
                         return Err(StartError::Listen { address: address.clone(), reason });
                     }
                 }
