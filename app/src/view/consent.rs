@@ -38,7 +38,7 @@ pub fn consent() -> Html {
         <section class={classes!("card", "consent", chosen.is_none().then_some("asking"))} data-testid="consent" aria-labelledby="consent-title">
             <h2 id="consent-title">{ title }</h2>
             <p>{ "If you share, peers can fetch from this tab the encrypted pieces of sites you have opened, while this page is open." }</p>
-            <p class="soft">{ "Honestly: those peers can then see that you hold these sites. If you only read, nothing is announced or served." }</p>
+            <p class="soft">{ "Those peers can then see that you hold these sites. If you only read, nothing is announced or served." }</p>
             <div class="actions" role="group" aria-labelledby="consent-title">
                 <button type="button" class={share_class} data-testid="consent-share" aria-pressed={pressed(Contribution::On)} onclick={choose(Contribution::On)}>
                     { "Share what I read" }

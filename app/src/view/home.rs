@@ -29,7 +29,7 @@ pub fn home() -> Html {
             <section class="intro">
                 <h1>{ "A web carried by its readers" }</h1>
                 <p class="lead">
-                    { "MegaNet has no servers behind its sites: this tab is a node that finds them by their keys and fetches them from other people's tabs and peers. " }
+                    { "MegaNet has no servers behind its sites: this tab is a node that finds them by their keys and fetches them from other peers. " }
                     { "Every page is checked against its author's key before you see it, and what you keep opens without any network." }
                 </p>
                 <JoinState />

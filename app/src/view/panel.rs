@@ -204,7 +204,7 @@ fn figures(visit: &Visit, site: &SiteInfo) -> Html {
             </dd>
             <dt>{ "Held by" }</dt>
             <dd data-testid="panel-holders" data-count={site.holders.to_string()}>{ count(site.holders.into(), "other peer", "other peers") }</dd>
-            <dt>{ "After" }</dt><dd data-testid="panel-timings">{ if timings.is_empty() { "–".to_owned() } else { timings.join(", ") } }</dd>
+            <dt>{ "Opened in" }</dt><dd data-testid="panel-timings">{ if timings.is_empty() { "–".to_owned() } else { timings.join(", ") } }</dd>
         </dl>
     }
 }

@@ -97,6 +97,8 @@ pub const STARVED_AFTER: Duration = Duration::from_secs(6);
 pub const NO_PROGRESS_AFTER: Duration = Duration::from_secs(15);
 /// Chunks received and not stored yet; beyond it no more are asked for.
 pub const PUTS_WAITING_MAX: usize = 64;
+/// The newest heads of open sites are looked up this often.
+pub const REFRESH_INTERVAL: Duration = Duration::from_secs(20);
 /// A site's last use is written down this often at most.
 pub const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 /// The quota is looked at after every so many bytes received.

@@ -9,6 +9,7 @@
     reason = "a test ends where it finds a fault"
 )]
 
+use futures::StreamExt;
 use meganet_core::{
     head::{Head, HeadInner},
     keys::{ReadKey, SiteKey},
@@ -16,7 +17,7 @@ use meganet_core::{
 };
 use meganet_node::{
     Multiaddr, Node, NodeHandle,
-    api::{ApiError, Command, Content, Contribution, Published, Reply, SiteInfo},
+    api::{ApiError, Command, Content, Contribution, Event, Published, Reply, SiteInfo},
     config::NodeConfig,
     store::{MemoryStore, Store},
 };
@@ -373,6 +374,8 @@ async fn a_publication_is_not_undone_by_readers_of_the_version_before() {
             loop {
                 let _ = open(&author, &key).await;
                 let _ = author.call(Command::Pin { address: key.address(), pinned: true }).await;
+                // Neither waits for anything while the node is offline: this task would keep its thread for itself.
+                tokio::task::yield_now().await;
             }
         }
     });
@@ -407,4 +410,46 @@ async fn what_is_forgotten_while_it_is_fetched_does_not_come_back() {
     assert_eq!(store.site(key.address().blinded()).await.unwrap(), None);
     let usage = store.usage().await.unwrap();
     assert!(usage.chunks < 20, "{usage:?}: what was being stored at that moment may be left, nothing after it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_restarted_elsewhere_is_found_again_by_those_who_knew_it() {
+    let (_bootstrap, contacts) = bootstrap(121).await;
+    let store = memory();
+    let author = native_on(store.clone(), true, 122, &contacts).await;
+    let reader = native_on(memory(), false, 123, &contacts).await;
+    let (one, two) = (SiteKey::from_seed([124; 32]), SiteKey::from_seed([125; 32]));
+    for key in [&one, &two] {
+        publish(&author, key, &build(key, 1, &files())).await;
+    }
+    open(&reader, &one).await.unwrap();
+    let before = author.listen_addresses().await;
+    author.call(Command::Shutdown).await.unwrap();
+    drop(author);
+    let author = native_on(store, true, 122, &contacts).await;
+    assert_ne!(author.listen_addresses().await, before, "it has another port now");
+    until("the site of the restarted peer", || async { open(&reader, &two).await.is_ok() }).await;
+    fetch_all(&reader, &two).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_is_noticed_without_being_asked_for() {
+    let (_bootstrap, contacts) = bootstrap(131).await;
+    let (author, reader) = (native(132, &contacts).await, native(133, &contacts).await);
+    let key = SiteKey::from_seed([137; 32]);
+    publish(&author, &key, &build(&key, 1, &files())).await;
+    open(&reader, &key).await.unwrap();
+    let mut events = reader.events();
+    publish(&author, &key, &build(&key, 2, &[("index.html", b"second".to_vec())])).await;
+    let noticed = async {
+        while let Some(event) = events.next().await {
+            if let Event::SiteUpdated { sequence, .. } = event {
+                return Some(sequence);
+            }
+        }
+        None
+    };
+    let noticed = tokio::time::timeout(60 * SECOND, noticed).await.expect("the event");
+    assert_eq!(noticed, Some(2));
+    assert_eq!(read(&reader, &key, "", 0).await.unwrap().bytes, b"second");
 }

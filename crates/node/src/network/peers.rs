@@ -187,6 +187,13 @@ impl Peers {
         }
     }
 
+    /// Nobody answered there.
+    pub fn forget(&mut self, peer: &PeerId, address: &Multiaddr) {
+        if let Some(addresses) = self.book.get_mut(peer) {
+            addresses.retain(|known| known != address);
+        }
+    }
+
     pub fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
         self.book.get(peer).cloned().unwrap_or_default()
     }

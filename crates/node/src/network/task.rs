@@ -23,7 +23,7 @@ use libp2p::{
     identify, kad,
     multiaddr::Protocol,
     swarm::{
-        ConnectionId, NetworkBehaviour, SwarmEvent,
+        ConnectionId, DialError, NetworkBehaviour, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -405,7 +405,11 @@ impl Task {
             if self.peers.is_direct(&dial.peer) {
                 continue;
             }
-            let options = DialOpts::peer_id(dial.peer).addresses(dial.addresses.clone()).build();
+            // A dial to an address of before a restart must not hold up one to the new address.
+            let options = DialOpts::peer_id(dial.peer)
+                .addresses(dial.addresses.clone())
+                .condition(PeerCondition::Disconnected)
+                .build();
             let id = options.connection_id();
             if self.swarm.dial(options).is_ok() {
                 let patience_ms = now_ms + limits::PROVIDER_DIAL_PATIENCE.as_millis() as u64;
@@ -450,6 +454,12 @@ impl Task {
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error, .. } => {
                 tracing::debug!(peer = ?peer_id, %error, "dial failed");
+                if let (Some(peer), DialError::Transport(failed)) = (peer_id, &error) {
+                    for (address, _) in failed {
+                        let plain = peers::split_peer(address.clone()).map_or(address.clone(), |(_, plain)| plain);
+                        self.peers.forget(&peer, &plain);
+                    }
+                }
                 self.dial_ended(connection_id, Some(error.to_string()));
             }
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. }

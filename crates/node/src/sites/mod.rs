@@ -108,6 +108,7 @@ impl Sites {
         let sites = Self { inner: Arc::new(inner) };
         platform::spawn(keep_announcing(Arc::downgrade(&sites.inner), announcements));
         platform::spawn(keep_the_quota(Arc::downgrade(&sites.inner), received_much));
+        platform::spawn(keep_looking(Arc::downgrade(&sites.inner)));
         sites
     }
 
@@ -374,11 +375,15 @@ impl Sites {
     /// The swarm was joined (again): providers of every open site are looked for, and heads that nobody confirmed yet.
     pub fn joined(&self) {
         self.fetchers().iter().for_each(Fetcher::look_up);
-        let slots: Vec<_> = lock(&self.inner.open).values().cloned().collect();
-        for site in slots.iter().filter_map(|slot| lock(&slot.ready).clone()).filter(|site| !site.is_confirmed()) {
+        for site in self.open_sites().into_iter().filter(|site| !site.is_confirmed()) {
             let sites = self.clone();
             platform::spawn(async move { sites.reopen(&site, Look::Network).await });
         }
+    }
+
+    fn open_sites(&self) -> Vec<Arc<Site>> {
+        let slots: Vec<_> = lock(&self.inner.open).values().cloned().collect();
+        slots.iter().filter_map(|slot| lock(&slot.ready).clone()).collect()
     }
 
     fn fetchers(&self) -> Vec<Fetcher> {
@@ -405,5 +410,19 @@ async fn keep_the_quota(sites: Weak<Inner>, mut received_much: mpsc::Receiver<()
     while received_much.next().await.is_some() {
         let Some(inner) = sites.upgrade() else { return };
         (Sites { inner }).keep_within_quota().await;
+    }
+}
+
+/// Looks whether there are newer versions of what is open, so that readers need not ask.
+async fn keep_looking(sites: Weak<Inner>) {
+    loop {
+        platform::sleep(limits::REFRESH_INTERVAL).await;
+        let Some(inner) = sites.upgrade() else { return };
+        let sites = Sites { inner };
+        if sites.inner.joined.load(Ordering::Relaxed) {
+            for site in sites.open_sites() {
+                sites.reopen(&site, Look::Network).await;
+            }
+        }
     }
 }
