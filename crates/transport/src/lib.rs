@@ -5,21 +5,27 @@
 //! | tab | `webrtc-direct`, relay circuits | relay circuits |
 //! | native | QUIC, TCP, `webrtc-direct`, relay circuits | all of these |
 //!
-//! Today this wraps the released libp2p crates and names their limits in [`message`]; everything above it sees only
-//! boxed connections and those limits, so that the project's own WebRTC backends can take their place.
+//! QUIC, TCP, circuits and Noise are libp2p's. WebRTC is this crate's own: [`proto`] is the protocol without I/O, [`stream`]
+//! and [`connection`] are what libp2p sees of it, and two backends carry it: `web` (the browser's) and `native` (str0m).
 
+mod clock;
+pub mod connection;
 #[cfg(not(target_arch = "wasm32"))]
-mod native;
+pub mod native;
+pub mod proto;
+pub mod stream;
 #[cfg(target_arch = "wasm32")]
-mod web;
+pub mod web;
 
 #[cfg(not(target_arch = "wasm32"))]
-use native as imp;
+#[path = "build_native.rs"]
+mod imp;
 #[cfg(target_arch = "wasm32")]
-use web as imp;
+#[path = "build_web.rs"]
+mod imp;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::generate_certificate_pem;
+pub use imp::generate_certificate_pem;
 
 use libp2p::{
     Multiaddr, PeerId, Transport,
@@ -35,21 +41,6 @@ use std::time::Duration;
 /// A connection attempt, dialled or accepted, that is not done by then has failed. Without it a dial to a peer that is gone would
 /// last for as long as the browser's ICE agent keeps trying.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Largest messages the released WebRTC crates carry. A sender flushes after each, because a coalesced SCTP message over
-/// 16 KiB is dropped by the browser, and a native peer cannot receive one over 8 KiB (rust-libp2p issues 6557, 4049).
-pub mod message {
-    /// What a tab may write before it flushes, bytes.
-    pub const FROM_TAB_MAX_BYTES: usize = 8_000;
-    /// What a native peer may write before it flushes, bytes.
-    pub const FROM_NATIVE_MAX_BYTES: usize = 16_000;
-    /// What this platform may write before it flushes, bytes.
-    #[cfg(target_arch = "wasm32")]
-    pub const MAX_BYTES: usize = FROM_TAB_MAX_BYTES;
-    /// What this platform may write before it flushes, bytes.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub const MAX_BYTES: usize = FROM_NATIVE_MAX_BYTES;
-}
 
 /// What a transport needs besides the identity.
 #[derive(Debug, Clone, Default)]

@@ -108,7 +108,7 @@ impl Answering {
             Writable(bool),
             Timer,
         }
-        let mut answerer = Answerer::new(meganet_transport::message::MAX_BYTES);
+        let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
         let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         let mut lookups: FuturesUnordered<Lookup> = FuturesUnordered::new();

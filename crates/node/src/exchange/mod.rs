@@ -18,14 +18,14 @@ use std::{future::poll_fn, io};
 /// Bytes read from a stream at once.
 const READ_BUFFER_BYTES: usize = meganet_core::limits::FRAME_MAX_TO_TAB;
 
-/// Writes frames until their channel closes, flushing each: a coalesced message could be larger than the transport carries
-/// (see `meganet_transport::message`).
+/// Writes frames until their channel closes. Flushes when no further frame waits: what is on its way is bounded by the stream.
 async fn write_frames(mut stream: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Bytes>) -> io::Result<()> {
     while let Some(frame) = frames.next().await {
-        for part in frame.chunks(meganet_transport::message::MAX_BYTES) {
-            stream.write_all(part).await?;
-            stream.flush().await?;
+        stream.write_all(&frame).await?;
+        while let Ok(next) = frames.try_recv() {
+            stream.write_all(&next).await?;
         }
+        stream.flush().await?;
     }
     stream.close().await
 }

@@ -1,26 +1,23 @@
-//! Natively: QUIC, TCP, `webrtc-direct` on webrtc-rs, relay circuits.
+//! Natively: QUIC, TCP, `webrtc-direct`, relay circuits.
 
-use crate::{BuildError, Built, Options};
+use crate::{
+    BuildError, Built, Options,
+    native::{self, Certificate},
+};
 use futures::future::Either;
 use libp2p::{
-    Multiaddr, Transport, core::muxing::StreamMuxerBox, core::transport::OptionalTransport, core::upgrade::Version,
-    identity::Keypair, multiaddr::Protocol, noise, quic, relay, tcp, yamux,
+    Multiaddr, Transport, core::muxing::StreamMuxerBox, core::upgrade::Version, identity::Keypair, multiaddr::Protocol,
+    noise, quic, relay, tcp, yamux,
 };
-use libp2p_webrtc::tokio as webrtc;
 
 pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, BuildError> {
-    // With two rustls providers compiled in, webrtc-rs panics at the first handshake unless one is chosen. An error
-    // means that the process has chosen already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-
-    let webrtc = match options.webrtc_certificate_pem {
-        Some(pem) => {
-            let certificate =
-                webrtc::Certificate::from_pem(&pem).map_err(|error| BuildError::Certificate(error.to_string()))?;
-            OptionalTransport::some(webrtc::Transport::new(identity.clone(), certificate))
-        }
-        None => OptionalTransport::none(),
+    let certificate = match options.webrtc_certificate_pem {
+        Some(pem) => Certificate::from_pem(&pem),
+        // Who does not listen dials all the same, with one that nobody needs to know again.
+        None => Certificate::generate(),
     };
+    let certificate = certificate.map_err(|error| BuildError::Certificate(error.to_string()))?;
+    let webrtc = native::Transport::new(native::Config { identity: identity.clone(), certificate });
     let secure = || noise::Config::new(identity).map_err(|error| BuildError::Noise(error.to_string()));
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
@@ -60,7 +57,6 @@ pub(crate) fn can_dial(address: &Multiaddr) -> bool {
 /// # Errors
 /// [`BuildError::Certificate`] when none can be made.
 pub fn generate_certificate_pem() -> Result<String, BuildError> {
-    webrtc::Certificate::generate(&mut rand::rng())
-        .map(|certificate| certificate.serialize_pem())
-        .map_err(|error| BuildError::Certificate(error.to_string()))
+    let certificate = Certificate::generate().map_err(|error| BuildError::Certificate(error.to_string()))?;
+    Ok(certificate.to_pem())
 }

@@ -1,18 +1,22 @@
 //! In a tab: `webrtc-direct` through the browser's `RTCPeerConnection`, relay circuits.
 
-use crate::{BuildError, Built, Options};
+use crate::{
+    BuildError, Built, Options,
+    web::{self, Budget},
+};
 use futures::future::Either;
 use libp2p::{
     Multiaddr, Transport, core::muxing::StreamMuxerBox, core::upgrade::Version, identity::Keypair, multiaddr::Protocol,
     noise, relay, yamux,
 };
-use libp2p_webrtc_websys as webrtc;
 
 pub(crate) fn build(identity: &Keypair, _options: Options) -> Result<Built, BuildError> {
     let secure = noise::Config::new(identity).map_err(|error| BuildError::Noise(error.to_string()))?;
     let (circuits, relay_client) = relay::client::new(identity.public().to_peer_id());
     let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure).multiplex(yamux::Config::default());
-    let direct = webrtc::Transport::new(webrtc::Config::new(identity));
+    // Every MegaNet peer answers version 2, and a peer connection more is not to be had for nothing.
+    let direct =
+        web::Transport::new(web::Config { identity: identity.clone(), budget: Budget::default(), version_1: false });
     let transport = circuits
         .or_transport(direct)
         .map(|either, _| match either {

@@ -1,0 +1,205 @@
+//! A connection as libp2p sees it: a muxer whose streams are data channels.
+
+use crate::stream::{self, Channel, Notify, Stream};
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
+use std::{
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+/// Streams that the other end opened and nobody has taken yet; those beyond it are closed at once.
+pub const INBOUND_WAITING_MAX: usize = 64;
+/// Streams of one connection, both directions.
+pub const STREAMS_MAX: usize = 1_024;
+
+/// Why a connection is over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// This end closed it.
+    #[error("the connection was closed")]
+    Local,
+    /// The other end closed it.
+    #[error("the remote peer closed the connection")]
+    Remote,
+    /// Nothing was heard for too long.
+    #[error("the connection was lost")]
+    Lost,
+    /// The backend gave up.
+    #[error("{0}")]
+    Backend(String),
+}
+
+#[derive(Default)]
+struct Inner {
+    inbound: VecDeque<Stream>,
+    inbound_waker: Option<Waker>,
+    /// Streams that this end has opened and the backend has no data channel for yet.
+    fresh: VecDeque<Channel>,
+    streams: usize,
+    outbound_waker: Option<Waker>,
+    closing: bool,
+    closed: Option<Closed>,
+    close_waker: Option<Waker>,
+    poll_waker: Option<Waker>,
+}
+
+struct Shared {
+    inner: Mutex<Inner>,
+    backend: Arc<dyn Notify>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The user's end. Dropping it closes the connection.
+pub struct Connection(Arc<Shared>);
+
+/// The backend's end.
+#[derive(Clone)]
+pub(crate) struct Backend(Arc<Shared>);
+
+/// Both ends of a new connection.
+pub(crate) fn pair(backend: Arc<dyn Notify>) -> (Connection, Backend) {
+    let shared = Arc::new(Shared { inner: Mutex::default(), backend });
+    (Connection(shared.clone()), Backend(shared))
+}
+
+impl Backend {
+    /// The other end opened a data channel. `None`: too many wait, close it.
+    pub fn accept(&self) -> Option<Channel> {
+        let (stream, channel) = stream::pair(self.0.backend.clone());
+        let mut inner = self.0.lock();
+        if inner.inbound.len() >= INBOUND_WAITING_MAX || inner.streams >= STREAMS_MAX || inner.closing {
+            return None;
+        }
+        inner.streams += 1;
+        inner.inbound.push_back(stream);
+        if let Some(waker) = inner.inbound_waker.take() {
+            waker.wake();
+        }
+        Some(channel)
+    }
+
+    /// The next stream that this end opened: it needs a data channel.
+    pub fn next_fresh(&self) -> Option<Channel> {
+        self.0.lock().fresh.pop_front()
+    }
+
+    /// A stream's data channel is closed.
+    pub fn on_stream_over(&self) {
+        let mut inner = self.0.lock();
+        inner.streams = inner.streams.saturating_sub(1);
+        if let Some(waker) = inner.outbound_waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether the user has closed the connection.
+    pub fn is_closing(&self) -> bool {
+        self.0.lock().closing
+    }
+
+    /// The connection is over.
+    pub fn on_closed(&self, reason: Closed) {
+        let mut inner = self.0.lock();
+        inner.closed.get_or_insert(reason);
+        let fresh = std::mem::take(&mut inner.fresh);
+        let wakers = [
+            inner.inbound_waker.take(),
+            inner.outbound_waker.take(),
+            inner.close_waker.take(),
+            inner.poll_waker.take(),
+        ];
+        drop(inner);
+        fresh.iter().for_each(Channel::on_closed);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+impl Inner {
+    fn error(&self) -> Option<io::Error> {
+        let closed = self.closed.clone()?;
+        let kind = match closed {
+            Closed::Local => io::ErrorKind::NotConnected,
+            Closed::Remote => io::ErrorKind::ConnectionReset,
+            Closed::Lost => io::ErrorKind::TimedOut,
+            Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
+        };
+        Some(io::Error::new(kind, closed))
+    }
+}
+
+impl StreamMuxer for Connection {
+    type Substream = Stream;
+    type Error = io::Error;
+
+    fn poll_inbound(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        let mut inner = self.0.lock();
+        if let Some(stream) = inner.inbound.pop_front() {
+            return Poll::Ready(Ok(stream));
+        }
+        if let Some(error) = inner.error() {
+            return Poll::Ready(Err(error));
+        }
+        inner.inbound_waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// A data channel takes data at once, so nobody waits for it to be open.
+    fn poll_outbound(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        let mut inner = self.0.lock();
+        if let Some(error) = inner.error() {
+            return Poll::Ready(Err(error));
+        }
+        if inner.streams >= STREAMS_MAX {
+            inner.outbound_waker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        let (stream, channel) = stream::pair(self.0.backend.clone());
+        inner.streams += 1;
+        inner.fresh.push_back(channel);
+        drop(inner);
+        self.0.backend.notify();
+        Poll::Ready(Ok(stream))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.0.lock();
+        if inner.closed.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        inner.closing = true;
+        inner.close_waker = Some(context.waker().clone());
+        drop(inner);
+        self.0.backend.notify();
+        Poll::Pending
+    }
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
+        let mut inner = self.0.lock();
+        if let Some(error) = inner.error() {
+            return Poll::Ready(Err(error));
+        }
+        inner.poll_waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.lock().closing = true;
+        self.0.backend.notify();
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}

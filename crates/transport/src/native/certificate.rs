@@ -1,0 +1,99 @@
+//! The DTLS certificate of a native peer. Its hash is part of the peer's address, so it is kept across restarts.
+
+use crate::proto::fingerprint::Fingerprint;
+use std::sync::Arc;
+use str0m::{config::CryptoProvider, config::DtlsCert};
+
+/// Why a certificate is of no use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// The platform could make none.
+    #[error("no certificate could be made")]
+    Generate,
+    /// Not PEM with one certificate and one private key.
+    #[error("not PEM with one certificate and one private key: {0}")]
+    Pem(String),
+}
+
+const CERTIFICATE: &str = "CERTIFICATE";
+const PRIVATE_KEY: &str = "PRIVATE KEY";
+
+/// A certificate and its private key.
+#[derive(Clone)]
+pub struct Certificate {
+    der: Vec<u8>,
+    key: Vec<u8>,
+    fingerprint: Fingerprint,
+}
+
+/// What str0m computes with.
+pub(super) fn crypto() -> Arc<CryptoProvider> {
+    Arc::new(str0m::crypto::from_feature_flags())
+}
+
+impl Certificate {
+    fn new(der: Vec<u8>, key: Vec<u8>) -> Self {
+        let fingerprint = Fingerprint(crypto().sha256_provider.sha256(&der));
+        Self { der, key, fingerprint }
+    }
+
+    /// Makes a new one.
+    ///
+    /// # Errors
+    /// [`CertificateError::Generate`].
+    pub fn generate() -> Result<Self, CertificateError> {
+        let made = crypto().dtls_provider.generate_certificate().ok_or(CertificateError::Generate)?;
+        Ok(Self::new(made.certificate, made.private_key))
+    }
+
+    /// Reads what [`Certificate::to_pem`] wrote.
+    ///
+    /// # Errors
+    /// [`CertificateError::Pem`].
+    pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
+        let blocks = pem::parse_many(text).map_err(|error| CertificateError::Pem(error.to_string()))?;
+        let find = |tag: &str| {
+            let found = blocks.iter().find(|block| block.tag() == tag).map(|block| block.contents().to_vec());
+            found.ok_or_else(|| CertificateError::Pem(format!("it has no {tag}")))
+        };
+        Ok(Self::new(find(CERTIFICATE)?, find(PRIVATE_KEY)?))
+    }
+
+    /// PEM, the private key with it: for a file that only its owner reads.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        let blocks = [pem::Pem::new(CERTIFICATE, self.der.clone()), pem::Pem::new(PRIVATE_KEY, self.key.clone())];
+        pem::encode_many(&blocks)
+    }
+
+    /// What a multiaddr's `/certhash` names.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    pub(super) fn to_dtls(&self) -> DtlsCert {
+        DtlsCert { certificate: self.der.clone(), private_key: self.key.clone() }
+    }
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_reads_back_and_keeps_its_fingerprint() {
+        let made = Certificate::generate().unwrap();
+        let read = Certificate::from_pem(&made.to_pem()).unwrap();
+        assert_eq!(read.fingerprint(), made.fingerprint());
+        assert!(matches!(Certificate::from_pem(""), Err(CertificateError::Pem(_))));
+        assert!(matches!(Certificate::from_pem("-----BEGIN X-----\n"), Err(CertificateError::Pem(_))));
+        assert!(!format!("{made:?}").contains("key"));
+    }
+}

@@ -1,0 +1,286 @@
+//! One connection's task: str0m decides, this moves datagrams, data and time.
+
+use crate::{
+    clock,
+    connection::{Backend, Closed},
+    proto::fingerprint::Fingerprint,
+    stream::{Channel, Notify},
+};
+use bytes::Bytes;
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use str0m::{
+    Event, IceConnectionState, Input, Output, Rtc,
+    channel::{ChannelConfig, ChannelId},
+    net::{Protocol, Receive},
+};
+use tokio::{
+    net::UdpSocket,
+    sync::{mpsc, oneshot},
+};
+
+/// Datagrams of one connection that wait for its task; more are dropped, as a network drops them.
+pub(super) const DATAGRAMS_WAITING_MAX: usize = 512;
+/// Datagrams taken in before streams are looked after again.
+const DATAGRAMS_AT_ONCE: usize = 32;
+/// Bytes on the way of one connection: what the slowest reader of a fast path makes this end hold.
+pub(super) const BUFFERED_MAX_BYTES: usize = 1024 * 1024;
+/// A connection that heard nothing is given up after this; ICE alone would call it lost sooner, and find it again.
+const LOST_AFTER: Duration = Duration::from_secs(15);
+/// Frames that break the protocol on one connection before it is closed.
+const VIOLATIONS_MAX: u32 = 32;
+
+/// A datagram, and where it came from.
+pub(super) type Datagram = (Vec<u8>, SocketAddr);
+
+/// Wakes a driver.
+#[derive(Default)]
+pub(super) struct Wake(tokio::sync::Notify);
+
+impl Notify for Wake {
+    fn notify(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// One stream's data channel.
+struct Entry {
+    channel: Channel,
+    /// A message that str0m had no room for.
+    held_back: Option<Vec<u8>>,
+    /// Closing was asked for; its end is still to come.
+    closing: bool,
+}
+
+pub(super) struct Driver {
+    pub rtc: Rtc,
+    pub socket: Arc<UdpSocket>,
+    /// What str0m takes for this end's address.
+    pub local: SocketAddr,
+    pub datagrams: mpsc::Receiver<Datagram>,
+    pub wake: Arc<Wake>,
+    pub backend: Backend,
+    channels: HashMap<ChannelId, Entry>,
+    /// Whose turn it is to send.
+    turns: VecDeque<ChannelId>,
+    /// Told the other end's certificate once there is a connection.
+    connected: Option<oneshot::Sender<Fingerprint>>,
+    lost_at: Option<Instant>,
+    violations: u32,
+    closed: Option<Closed>,
+}
+
+impl Driver {
+    pub fn new(
+        rtc: Rtc,
+        socket: Arc<UdpSocket>,
+        local: SocketAddr,
+        datagrams: mpsc::Receiver<Datagram>,
+        wake: Arc<Wake>,
+        backend: Backend,
+        connected: oneshot::Sender<Fingerprint>,
+    ) -> Self {
+        Self {
+            rtc,
+            socket,
+            local,
+            datagrams,
+            wake,
+            backend,
+            channels: HashMap::new(),
+            turns: VecDeque::new(),
+            connected: Some(connected),
+            lost_at: None,
+            violations: 0,
+            closed: None,
+        }
+    }
+
+    /// Gives a stream the data channel that both ends know without a word: the one for Noise.
+    pub fn add_negotiated(&mut self, stream_id: u16, channel: Channel) {
+        let config = ChannelConfig { negotiated: Some(stream_id), ..ChannelConfig::default() };
+        let id = self.rtc.direct_api().create_data_channel(config);
+        self.add(id, channel);
+    }
+
+    fn add(&mut self, id: ChannelId, channel: Channel) {
+        self.channels.insert(id, Entry { channel, held_back: None, closing: false });
+        self.turns.push_back(id);
+    }
+
+    /// Runs until the connection is over.
+    pub async fn run(mut self) {
+        let reason = match self.turn().await {
+            Ok(reason) => reason,
+            Err(error) => Closed::Backend(error.to_string()),
+        };
+        tracing::debug!(%reason, "connection over");
+        for entry in self.channels.values() {
+            entry.channel.on_closed();
+        }
+        self.backend.on_closed(reason);
+    }
+
+    async fn turn(&mut self) -> Result<Closed, str0m::RtcError> {
+        loop {
+            let now = Instant::now();
+            let mut wake_at = self.look_after_streams().await?;
+            if let Some(closed) = self.closed.take() {
+                return Ok(closed);
+            }
+            if !self.rtc.is_alive() {
+                return Ok(Closed::Remote);
+            }
+            if self.backend.is_closing() {
+                self.rtc.close()?;
+                self.drain().await?;
+                return Ok(Closed::Local);
+            }
+            if let Some(lost_at) = self.lost_at {
+                if lost_at <= now {
+                    return Ok(Closed::Lost);
+                }
+                wake_at = wake_at.min(lost_at);
+            }
+            tokio::select! {
+                datagram = self.datagrams.recv() => match datagram {
+                    None => return Ok(Closed::Local),
+                    Some(datagram) => {
+                        self.take_in(datagram).await?;
+                        for _ in 1..DATAGRAMS_AT_ONCE {
+                            let Ok(datagram) = self.datagrams.try_recv() else { break };
+                            self.take_in(datagram).await?;
+                        }
+                    }
+                },
+                () = self.wake.0.notified() => {}
+                () = tokio::time::sleep_until(wake_at.into()) => self.rtc.handle_input(Input::Timeout(Instant::now()))?,
+            }
+        }
+    }
+
+    async fn take_in(&mut self, (bytes, source): Datagram) -> Result<(), str0m::RtcError> {
+        // What is no datagram of WebRTC is not for us.
+        let Ok(contents) = bytes.as_slice().try_into() else { return Ok(()) };
+        let receive = Receive { proto: Protocol::Udp, source, destination: self.local, contents };
+        let input = Input::Receive(Instant::now(), receive);
+        if self.rtc.accepts(&input) {
+            self.rtc.handle_input(input)?;
+            self.drain().await?;
+        }
+        Ok(())
+    }
+
+    /// Does all that str0m wants done; when it wants to be called again.
+    async fn drain(&mut self) -> Result<Instant, str0m::RtcError> {
+        loop {
+            match self.rtc.poll_output()? {
+                Output::Timeout(at) => return Ok(at),
+                Output::Transmit(transmit) => {
+                    // A full socket buffer drops, as a network would; SCTP sends it again.
+                    if self.socket.try_send_to(&transmit.contents, transmit.destination).is_err() {
+                        let _ = self.socket.send_to(&transmit.contents, transmit.destination).await;
+                    }
+                }
+                Output::Event(event) => self.on_event(event),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Connected => {
+                let direct = self.rtc.direct_api();
+                let digest = direct.remote_dtls_fingerprint().and_then(|found| found.bytes.as_slice().try_into().ok());
+                if let (Some(digest), Some(connected)) = (digest, self.connected.take()) {
+                    let _ = connected.send(Fingerprint(digest));
+                }
+            }
+            Event::ChannelOpen(id, label) if !self.channels.contains_key(&id) => {
+                tracing::trace!(?id, label, "inbound data channel");
+                match self.backend.accept() {
+                    Some(channel) => self.add(id, channel),
+                    None => self.rtc.direct_api().close_data_channel(id),
+                }
+            }
+            Event::ChannelData(data) => {
+                let Some(entry) = self.channels.get(&data.id) else { return };
+                if let Err(error) = entry.channel.on_message(Bytes::from(data.data)) {
+                    tracing::debug!(%error, "stream broken off");
+                    self.violations += 1;
+                    if self.violations >= VIOLATIONS_MAX {
+                        self.closed = Some(Closed::Backend(format!("the remote peer broke the protocol: {error}")));
+                    }
+                }
+            }
+            Event::ChannelClose(id) => {
+                if let Some(entry) = self.channels.remove(&id) {
+                    entry.channel.on_closed();
+                    self.turns.retain(|other| *other != id);
+                    self.backend.on_stream_over();
+                }
+            }
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                self.lost_at.get_or_insert(Instant::now() + LOST_AFTER);
+            }
+            Event::IceConnectionStateChange(_) => self.lost_at = None,
+            Event::Closed => self.closed = Some(Closed::Remote),
+            _ => {}
+        }
+    }
+
+    /// Opens, sends and closes what streams want; when to come back without being woken.
+    async fn look_after_streams(&mut self) -> Result<Instant, str0m::RtcError> {
+        while let Some(channel) = self.backend.next_fresh() {
+            let id = self.rtc.direct_api().create_data_channel(ChannelConfig::default());
+            self.add(id, channel);
+            self.drain().await?;
+        }
+        while self.send_in_turn() {
+            self.drain().await?;
+        }
+        let mut wake_at = self.drain().await?;
+        let now_ms = clock::now_ms();
+        let mut over = Vec::new();
+        for (id, entry) in &mut self.channels {
+            entry.channel.handle_timeout(now_ms);
+            if let Some(at) = entry.channel.next_timeout() {
+                wake_at = wake_at.min(Instant::now() + Duration::from_millis(at.saturating_sub(now_ms)));
+            }
+            if !entry.closing && entry.held_back.is_none() && entry.channel.is_over() {
+                entry.closing = true;
+                over.push(*id);
+            }
+        }
+        for id in over {
+            self.rtc.direct_api().close_data_channel(id);
+            wake_at = wake_at.min(self.drain().await?);
+        }
+        Ok(wake_at)
+    }
+
+    /// Hands one message of each stream in turn to str0m; whether any was taken.
+    fn send_in_turn(&mut self) -> bool {
+        for _ in 0..self.turns.len() {
+            let Some(id) = self.turns.pop_front() else { return false };
+            self.turns.push_back(id);
+            let Some(entry) = self.channels.get_mut(&id) else { continue };
+            let Some(mut channel) = self.rtc.channel(id) else { continue };
+            let Some(message) = entry.held_back.take().or_else(|| entry.channel.next_message()) else { continue };
+            match channel.write(true, &message) {
+                Ok(true) => return true,
+                Ok(false) => {
+                    entry.held_back = Some(message);
+                    return false;
+                }
+                // It closed in between; its event is on the way.
+                Err(error) => tracing::debug!(%error, "a data channel took nothing"),
+            }
+        }
+        false
+    }
+}

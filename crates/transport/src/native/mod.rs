@@ -1,0 +1,10 @@
+//! Natively: str0m drives WebRTC without I/O of its own; here are its sockets, timers and tasks.
+
+mod attempt;
+mod certificate;
+mod driver;
+mod listener;
+mod transport;
+
+pub use certificate::{Certificate, CertificateError};
+pub use transport::{Config, Error, Transport};

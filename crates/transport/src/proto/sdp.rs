@@ -1,0 +1,276 @@
+//! Session descriptions: the one a `webrtc-direct` client makes up for its server, and what is looked at in those that peers
+//! send (RFC 8839, RFC 8841).
+//!
+//! A browser or backend parses a peer's description itself; what is checked here is only what must hold before it may.
+
+use super::{credentials::Ice, fingerprint::Fingerprint};
+use std::net::{IpAddr, SocketAddr};
+
+/// Bytes of a description that is looked at.
+pub const SDP_MAX_BYTES: usize = 16_384;
+/// Candidates that one peer may name for one connection, in its description and after it.
+pub const CANDIDATES_MAX: usize = 32;
+/// Bytes of one candidate.
+pub const CANDIDATE_MAX_BYTES: usize = 512;
+
+/// Why a description or candidate is not handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SdpError {
+    /// Too large to be looked at.
+    #[error("a session description of {bytes} bytes, and {SDP_MAX_BYTES} are allowed")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// Too many candidates: nobody is helped to knock at many doors.
+    #[error("more than {CANDIDATES_MAX} candidates")]
+    TooManyCandidates,
+    /// It describes no data channels, or something besides them.
+    #[error("the session description is not one of data channels alone")]
+    NotData,
+    /// It has no SHA-256 fingerprint, or several different ones.
+    #[error("the session description has no single SHA-256 fingerprint")]
+    Fingerprint,
+    /// It has no valid fragment and password.
+    #[error("the session description has no valid ICE credentials")]
+    Credentials,
+    /// A candidate that is malformed, or that points where no peer can be.
+    #[error("the candidate is malformed or points where no peer can be")]
+    Candidate,
+}
+
+/// What a server that was never asked would answer: where it listens, its certificate, and what it is told to use.
+#[must_use]
+pub fn direct_answer(server: SocketAddr, fingerprint: Fingerprint, ice: &Ice) -> String {
+    let version = if server.is_ipv4() { "IP4" } else { "IP6" };
+    let (ip, port) = (server.ip(), server.port());
+    let Ice { ufrag, pwd } = ice;
+    let fingerprint = fingerprint.to_sdp_value();
+    [
+        "v=0".to_owned(),
+        format!("o=- 0 0 IN {version} {ip}"),
+        "s=-".to_owned(),
+        "t=0 0".to_owned(),
+        "a=ice-lite".to_owned(),
+        format!("m=application {port} UDP/DTLS/SCTP webrtc-datachannel"),
+        format!("c=IN {version} {ip}"),
+        "a=mid:0".to_owned(),
+        "a=ice-options:ice2".to_owned(),
+        format!("a=ice-ufrag:{ufrag}"),
+        format!("a=ice-pwd:{pwd}"),
+        format!("a=fingerprint:{fingerprint}"),
+        "a=setup:passive".to_owned(),
+        "a=sctp-port:5000".to_owned(),
+        "a=max-message-size:16384".to_owned(),
+        format!("a=candidate:1 1 UDP 2130706431 {ip} {port} typ host"),
+        "a=end-of-candidates".to_owned(),
+    ]
+    .map(|line| line + "\r\n")
+    .concat()
+}
+
+/// The value of the first attribute of this name.
+fn attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
+    attributes(sdp, name).next()
+}
+
+fn attributes<'a>(sdp: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let prefix = format!("a={name}:");
+    sdp.lines().filter_map(move |line| line.trim_end().strip_prefix(prefix.as_str()))
+}
+
+/// The credentials in a description; a browser's own offer is read with it too.
+///
+/// # Errors
+/// [`SdpError::Credentials`].
+pub fn ice(sdp: &str) -> Result<Ice, SdpError> {
+    match (attribute(sdp, "ice-ufrag"), attribute(sdp, "ice-pwd")) {
+        (Some(ufrag), Some(pwd)) if super::credentials::is_ice(ufrag) && super::credentials::is_ice(pwd) => {
+            Ok(Ice { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() })
+        }
+        _ => Err(SdpError::Credentials),
+    }
+}
+
+/// The certificate's fingerprint in a description.
+///
+/// # Errors
+/// [`SdpError::Fingerprint`] when there is none, or when several contradict each other.
+pub fn fingerprint(sdp: &str) -> Result<Fingerprint, SdpError> {
+    let mut found = attributes(sdp, "fingerprint").filter_map(Fingerprint::from_sdp_value);
+    let first = found.next().ok_or(SdpError::Fingerprint)?;
+    if found.all(|other| other == first) { Ok(first) } else { Err(SdpError::Fingerprint) }
+}
+
+/// The same description with other credentials: what a version 1 client does to its own offer.
+#[must_use]
+pub fn with_ice(sdp: &str, ice: &Ice) -> String {
+    let changed = |line: &str| {
+        if line.starts_with("a=ice-ufrag:") {
+            format!("a=ice-ufrag:{}\r\n", ice.ufrag)
+        } else if line.starts_with("a=ice-pwd:") {
+            format!("a=ice-pwd:{}\r\n", ice.pwd)
+        } else {
+            format!("{line}\r\n")
+        }
+    };
+    sdp.lines().map(changed).collect()
+}
+
+/// Checks a peer's offer or answer before a browser or backend sees it; returns how many candidates it names.
+///
+/// # Errors
+/// [`SdpError`]: the connection attempt is over.
+pub fn check(sdp: &str) -> Result<usize, SdpError> {
+    if sdp.len() > SDP_MAX_BYTES {
+        return Err(SdpError::TooLarge { bytes: sdp.len() });
+    }
+    let mut media = sdp.lines().filter_map(|line| line.strip_prefix("m="));
+    let is_data = |line: &str| line.starts_with("application ") && line.contains("DTLS/SCTP");
+    if !media.next().is_some_and(is_data) || media.next().is_some() {
+        return Err(SdpError::NotData);
+    }
+    fingerprint(sdp)?;
+    ice(sdp)?;
+    let mut count = 0;
+    for candidate in attributes(sdp, "candidate") {
+        count += 1;
+        if count > CANDIDATES_MAX {
+            return Err(SdpError::TooManyCandidates);
+        }
+        check_candidate_value(candidate)?;
+    }
+    Ok(count)
+}
+
+/// Where a candidate points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// An address.
+    Socket(SocketAddr),
+    /// A name that only a browser in the same network can resolve (RFC 8828 mDNS).
+    Mdns,
+}
+
+/// Checks one trickled candidate, `candidate:…` with or without `a=`.
+///
+/// # Errors
+/// [`SdpError::Candidate`].
+pub fn check_candidate(candidate: &str) -> Result<Target, SdpError> {
+    let line = candidate.strip_prefix("a=").unwrap_or(candidate);
+    check_candidate_value(line.strip_prefix("candidate:").ok_or(SdpError::Candidate)?)
+}
+
+fn check_candidate_value(value: &str) -> Result<Target, SdpError> {
+    if value.len() > CANDIDATE_MAX_BYTES {
+        return Err(SdpError::Candidate);
+    }
+    let parts: Vec<&str> = value.split_ascii_whitespace().collect();
+    let [_foundation, _component, _protocol, _priority, host, port, "typ", _kind, ..] = parts.as_slice() else {
+        return Err(SdpError::Candidate);
+    };
+    let port: u16 = port.parse().map_err(|_| SdpError::Candidate)?;
+    if host.len() > ".local".len() && host.ends_with(".local") {
+        return Ok(Target::Mdns);
+    }
+    let ip: IpAddr = host.parse().map_err(|_| SdpError::Candidate)?;
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    if ip.is_multicast() || ip.is_unspecified() || is_broadcast || port == 0 {
+        return Err(SdpError::Candidate);
+    }
+    Ok(Target::Socket(SocketAddr::new(ip, port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ice_of(text: &str) -> Ice {
+        Ice { ufrag: text.into(), pwd: text.into() }
+    }
+
+    fn answer() -> String {
+        direct_answer("1.2.3.4:1234".parse().unwrap(), Fingerprint([7; 32]), &ice_of("libp2p+webrtc+v1/abcdefgh"))
+    }
+
+    #[test]
+    fn a_made_up_answer_passes_its_own_checks_in_both_families() {
+        for socket in ["1.2.3.4:1234", "[2001:db8::1]:1234"] {
+            let sdp = direct_answer(socket.parse().unwrap(), Fingerprint([7; 32]), &ice_of("abcdefgh"));
+            assert_eq!(check(&sdp), Ok(1), "{sdp}");
+            assert_eq!(fingerprint(&sdp), Ok(Fingerprint([7; 32])));
+            assert_eq!(ice(&sdp), Ok(ice_of("abcdefgh")));
+            assert!(sdp.lines().all(|line| line.as_bytes()[1] == b'='));
+        }
+    }
+
+    #[test]
+    fn a_version_1_client_changes_only_its_credentials() {
+        let changed = with_ice(&answer(), &ice_of("ABCDEFGH"));
+        assert_eq!(ice(&changed), Ok(ice_of("ABCDEFGH")));
+        assert_eq!(with_ice(&changed, &ice_of("libp2p+webrtc+v1/abcdefgh")), answer());
+    }
+
+    #[test]
+    fn case_48_descriptions_are_bounded_and_point_only_at_peers() {
+        let with = |more: &str| answer() + more;
+        let candidates =
+            |n: usize| (0..n).map(|n| format!("a=candidate:1 1 UDP 1 10.0.0.{n} 9 typ host\r\n")).collect::<String>();
+        assert_eq!(check(&with(&candidates(CANDIDATES_MAX - 1))), Ok(CANDIDATES_MAX));
+        assert_eq!(check(&with(&candidates(CANDIDATES_MAX))), Err(SdpError::TooManyCandidates));
+        assert!(matches!(check(&with(&candidates(10_000))), Err(SdpError::TooLarge { .. })));
+        for target in [
+            "224.0.0.1 9",
+            "0.0.0.0 9",
+            "255.255.255.255 9",
+            "ff02::1 9",
+            "1.2.3.4 0",
+            "1.2.3.4 70000",
+            "example.org 9",
+            ".local 9",
+        ] {
+            let candidate = format!("candidate:1 1 udp 1 {target} typ host");
+            assert_eq!(check_candidate(&candidate), Err(SdpError::Candidate), "{target}");
+            assert_eq!(check(&with(&format!("a={candidate}\r\n"))), Err(SdpError::Candidate), "{target}");
+        }
+        assert_eq!(check_candidate("candidate:1 1 udp 1 abc-def.local 9 typ host generation 0"), Ok(Target::Mdns));
+        assert_eq!(
+            check_candidate("a=candidate:1 1 udp 1 ::1 9 typ host"),
+            Ok(Target::Socket("[::1]:9".parse().unwrap()))
+        );
+        for malformed in [
+            "",
+            "candidate:",
+            "candidate:1 1 udp 1 1.2.3.4",
+            "1 1 udp 1 1.2.3.4 9 typ host",
+            &format!("candidate:{} 1 udp 1 1.2.3.4 9 typ host", "x".repeat(600)),
+        ] {
+            assert_eq!(check_candidate(malformed), Err(SdpError::Candidate), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn what_describes_something_else_is_refused() {
+        let without = |name: &str| {
+            answer()
+                .lines()
+                .filter(|line| !line.starts_with(name))
+                .map(|line| format!("{line}\r\n"))
+                .collect::<String>()
+        };
+        assert_eq!(check(&without("m=")), Err(SdpError::NotData));
+        assert_eq!(check(&(answer() + "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n")), Err(SdpError::NotData));
+        assert_eq!(check(&without("a=fingerprint")), Err(SdpError::Fingerprint));
+        let two = answer() + &format!("a=fingerprint:{}\r\n", Fingerprint([8; 32]).to_sdp_value());
+        assert_eq!(check(&two), Err(SdpError::Fingerprint));
+        assert_eq!(check(&without("a=ice-pwd")), Err(SdpError::Credentials));
+        assert_eq!(check(""), Err(SdpError::NotData));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn anything_passes_or_is_refused(sdp in "(v=0|m=application 9 UDP/DTLS/SCTP x|a=candidate:[ -~]{0,60}|a=ice-pwd:[a-z]{0,9}|a=fingerprint:[ -~]{0,99}|\\r\\n|\\PC){0,12}") {
+            let _ = check(&sdp);
+        }
+    }
+}

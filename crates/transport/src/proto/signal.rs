@@ -1,0 +1,442 @@
+//! Signalling between two private peers: who says what when, for both roles.
+//!
+//! The dialler makes a channel `init` (so that ICE has something to carry), offers, takes the answer, trades candidates
+//! until connected, closes `init`, and closes the stream. The other answers, trades candidates, and echoes the close of
+//! `init`. A stream that the other end closed in order is no failure: it may be connected already. "disconnected" is none
+//! either; "failed" is.
+
+use super::{
+    sdp::{self, CANDIDATES_MAX, SdpError, Target},
+    signal_message::Message,
+};
+use std::{collections::VecDeque, time::Duration};
+
+/// Protocol name of the signalling stream.
+pub const PROTOCOL: &str = "/webrtc-signaling/0.0.1";
+/// Label of the channel that is there only while connecting.
+pub const INIT_LABEL: &str = "init";
+/// A connection that is not there by then has failed.
+pub const SIGNALING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Which end this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It dialled.
+    Initiator,
+    /// It was dialled.
+    Responder,
+}
+
+/// What the backend or the stream reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The description that [`Output::CreateOffer`] or [`Output::CreateAnswer`] asked for.
+    Description(String),
+    /// A candidate of this end, the JSON of an `RTCIceCandidateInit`; never its end or an empty one.
+    LocalCandidate(String),
+    /// A message came.
+    Message(Message),
+    /// The other end closed the stream in order.
+    StreamEnded,
+    /// The backend is connected.
+    Connected,
+    /// The backend cannot connect any more.
+    Failed,
+    /// The channel `init` is closed at both ends.
+    InitClosed,
+}
+
+/// What is to be done, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Create the channel `init`, then an offer.
+    CreateOffer,
+    /// Take the other's offer, then create an answer.
+    CreateAnswer {
+        /// The offer.
+        offer: String,
+    },
+    /// Send this.
+    Send(Message),
+    /// Make this the local description. Comes after it was sent: what it sets off are candidates, which must come later.
+    SetLocal(String),
+    /// Make this the remote description.
+    SetRemote(String),
+    /// Give a candidate of the other to the backend: the JSON, and where it points.
+    AddCandidate {
+        /// As it came.
+        json: String,
+        /// Checked.
+        target: Target,
+    },
+    /// Wait for `init` to be open, close it, and report [`Input::InitClosed`].
+    CloseInit,
+    /// Close the stream in order; the connection is there.
+    Done,
+}
+
+/// Why no connection came of it. The stream is reset.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignalError {
+    /// A message that does not come now in this role.
+    #[error("the remote peer sent {what} where {expected} was to come")]
+    Order {
+        /// What came.
+        what: &'static str,
+        /// What was to come.
+        expected: &'static str,
+    },
+    /// A description or candidate that is not handed on.
+    #[error("the remote peer's description: {0}")]
+    Sdp(#[from] SdpError),
+    /// A candidate that is not the JSON of an `RTCIceCandidateInit`.
+    #[error("the remote peer sent a malformed candidate")]
+    Candidate,
+    /// The stream ended before both descriptions were there.
+    #[error("the remote peer ended signalling too early")]
+    Ended,
+    /// No candidates met.
+    #[error("no direct path was found")]
+    NoPath,
+    /// It took too long.
+    #[error("no connection within {} s", SIGNALING_TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The backend makes the own description.
+    Describing,
+    AwaitingOffer,
+    AwaitingAnswer,
+    /// Both descriptions are there.
+    Trading,
+    ClosingInit,
+    Done,
+}
+
+/// The state of one attempt.
+#[derive(Debug)]
+pub struct Signalling {
+    role: Role,
+    stage: Stage,
+    outputs: VecDeque<Output>,
+    candidates: usize,
+    deadline_ms: u64,
+}
+
+impl Signalling {
+    /// Begins an attempt; `now_ms` is any monotonic time.
+    #[must_use]
+    pub fn new(role: Role, now_ms: u64) -> Self {
+        let deadline_ms = now_ms.saturating_add(SIGNALING_TIMEOUT.as_millis() as u64);
+        let (stage, outputs) = match role {
+            Role::Initiator => (Stage::Describing, VecDeque::from([Output::CreateOffer])),
+            Role::Responder => (Stage::AwaitingOffer, VecDeque::new()),
+        };
+        Self { role, stage, outputs, candidates: 0, deadline_ms }
+    }
+
+    /// What to do next; `None` until there is more input.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes a report in.
+    ///
+    /// # Errors
+    /// [`SignalError`]: the attempt is over.
+    pub fn handle(&mut self, input: Input) -> Result<(), SignalError> {
+        match input {
+            Input::Description(sdp) => self.on_description(sdp),
+            Input::LocalCandidate(json) => {
+                // Nothing is sent before the own description was, nor once it is of no use.
+                if self.is_described() && self.stage != Stage::Done && self.stage != Stage::ClosingInit {
+                    self.outputs.push_back(Output::Send(Message::Candidate(json)));
+                }
+            }
+            Input::Message(message) => self.on_message(message)?,
+            Input::StreamEnded => {
+                if !matches!(self.stage, Stage::Trading | Stage::ClosingInit | Stage::Done) {
+                    return Err(SignalError::Ended);
+                }
+            }
+            Input::Connected => self.on_connected(),
+            Input::Failed if self.stage != Stage::Done => return Err(SignalError::NoPath),
+            Input::Failed => {}
+            Input::InitClosed => {
+                if self.stage == Stage::ClosingInit {
+                    self.stage = Stage::Done;
+                    self.outputs.push_back(Output::Done);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_described(&self) -> bool {
+        matches!(self.stage, Stage::AwaitingAnswer | Stage::Trading)
+    }
+
+    fn on_description(&mut self, sdp: String) {
+        if self.stage != Stage::Describing {
+            return;
+        }
+        let message = match self.role {
+            Role::Initiator => {
+                self.stage = Stage::AwaitingAnswer;
+                Message::Offer(sdp.clone())
+            }
+            Role::Responder => {
+                self.stage = Stage::Trading;
+                Message::Answer(sdp.clone())
+            }
+        };
+        self.outputs.extend([Output::Send(message), Output::SetLocal(sdp)]);
+    }
+
+    fn on_message(&mut self, message: Message) -> Result<(), SignalError> {
+        match (self.stage, message) {
+            (Stage::AwaitingOffer, Message::Offer(offer)) => {
+                self.candidates = sdp::check(&offer)?;
+                self.stage = Stage::Describing;
+                self.outputs.push_back(Output::CreateAnswer { offer });
+            }
+            (Stage::AwaitingAnswer, Message::Answer(answer)) => {
+                self.candidates = sdp::check(&answer)?;
+                self.stage = Stage::Trading;
+                self.outputs.push_back(Output::SetRemote(answer));
+            }
+            // While the answer is being made, the initiator may trickle already.
+            (Stage::Trading | Stage::Describing, Message::Candidate(json)) => self.on_candidate(json)?,
+            (Stage::ClosingInit | Stage::Done, Message::Candidate(_)) => {}
+            (stage, message) => {
+                let what = match message {
+                    Message::Offer(_) => "an offer",
+                    Message::Answer(_) => "an answer",
+                    Message::Candidate(_) => "a candidate",
+                };
+                let expected = match stage {
+                    Stage::AwaitingOffer => "an offer",
+                    Stage::AwaitingAnswer => "an answer",
+                    Stage::Describing | Stage::Trading | Stage::ClosingInit | Stage::Done => "a candidate",
+                };
+                return Err(SignalError::Order { what, expected });
+            }
+        }
+        Ok(())
+    }
+
+    fn on_candidate(&mut self, json: String) -> Result<(), SignalError> {
+        let Some(candidate) = candidate_of(&json)? else { return Ok(()) };
+        self.candidates += 1;
+        if self.candidates > CANDIDATES_MAX {
+            return Err(SdpError::TooManyCandidates.into());
+        }
+        // One that points nowhere costs only itself: browsers name TCP candidates with port 9 and the like.
+        if let Ok(target) = sdp::check_candidate(&candidate) {
+            self.outputs.push_back(Output::AddCandidate { json, target });
+        }
+        Ok(())
+    }
+
+    fn on_connected(&mut self) {
+        if self.stage != Stage::Trading {
+            return;
+        }
+        match self.role {
+            Role::Initiator => {
+                self.stage = Stage::ClosingInit;
+                self.outputs.push_back(Output::CloseInit);
+            }
+            // The initiator closes `init` and then the stream; nothing of that has to be waited for here.
+            Role::Responder => {
+                self.stage = Stage::Done;
+                self.outputs.push_back(Output::Done);
+            }
+        }
+    }
+
+    /// When the attempt is over if nothing came of it, ms.
+    #[must_use]
+    pub fn deadline_ms(&self) -> u64 {
+        self.deadline_ms
+    }
+
+    /// Ends an attempt that took too long.
+    ///
+    /// # Errors
+    /// [`SignalError::TimedOut`].
+    pub fn handle_timeout(&mut self, now_ms: u64) -> Result<(), SignalError> {
+        if now_ms >= self.deadline_ms && self.stage != Stage::Done { Err(SignalError::TimedOut) } else { Ok(()) }
+    }
+}
+
+/// The text of the field `candidate` in the JSON of an `RTCIceCandidateInit`; `None` for the end of candidates, which some
+/// implementations send as an empty text or `null`.
+fn candidate_of(json: &str) -> Result<Option<String>, SignalError> {
+    if json.len() > 2 * sdp::CANDIDATE_MAX_BYTES {
+        return Err(SignalError::Candidate);
+    }
+    let value: serde_json::Value = serde_json::from_str(json).map_err(|_| SignalError::Candidate)?;
+    match value.get("candidate").map(|candidate| candidate.as_str()) {
+        Some(Some("")) => Ok(None),
+        Some(Some(candidate)) => Ok(Some(candidate.to_owned())),
+        None if value.is_null() => Ok(None),
+        _ => Err(SignalError::Candidate),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{credentials::Ice, fingerprint::Fingerprint};
+    use proptest::prelude::*;
+
+    fn description(port: u16) -> String {
+        let ice = Ice { ufrag: "abcdef".into(), pwd: "abcdefabcdefabcdefabcdef".into() };
+        sdp::direct_answer(([1, 2, 3, 4], port).into(), Fingerprint([7; 32]), &ice)
+    }
+
+    fn candidate(text: &str) -> String {
+        serde_json::json!({ "candidate": text, "sdpMid": "0", "sdpMLineIndex": 0 }).to_string()
+    }
+
+    const HOST: &str = "candidate:1 1 udp 2122260223 192.168.1.2 50000 typ host";
+
+    fn outputs(signalling: &mut Signalling) -> Vec<Output> {
+        std::iter::from_fn(|| signalling.next_output()).collect()
+    }
+
+    #[test]
+    fn both_roles_meet() {
+        let (mut a, mut b) = (Signalling::new(Role::Initiator, 0), Signalling::new(Role::Responder, 0));
+        assert_eq!(outputs(&mut a), [Output::CreateOffer]);
+        a.handle(Input::Description(description(1))).unwrap();
+        let offer = Message::Offer(description(1));
+        assert_eq!(outputs(&mut a), [Output::Send(offer.clone()), Output::SetLocal(description(1))]);
+        b.handle(Input::Message(offer)).unwrap();
+        assert_eq!(outputs(&mut b), [Output::CreateAnswer { offer: description(1) }]);
+        b.handle(Input::Description(description(2))).unwrap();
+        let answer = Message::Answer(description(2));
+        assert_eq!(outputs(&mut b), [Output::Send(answer.clone()), Output::SetLocal(description(2))]);
+        a.handle(Input::LocalCandidate(candidate(HOST))).unwrap();
+        assert_eq!(outputs(&mut a), [Output::Send(Message::Candidate(candidate(HOST)))]);
+        a.handle(Input::Message(answer)).unwrap();
+        assert_eq!(outputs(&mut a), [Output::SetRemote(description(2))]);
+        b.handle(Input::Message(Message::Candidate(candidate(HOST)))).unwrap();
+        let target = Target::Socket("192.168.1.2:50000".parse().unwrap());
+        assert_eq!(outputs(&mut b), [Output::AddCandidate { json: candidate(HOST), target }]);
+        a.handle(Input::Connected).unwrap();
+        assert_eq!(outputs(&mut a), [Output::CloseInit]);
+        b.handle(Input::StreamEnded).unwrap();
+        b.handle(Input::Connected).unwrap();
+        assert_eq!(outputs(&mut b), [Output::Done], "a stream that ended before it was connected is no failure");
+        a.handle(Input::InitClosed).unwrap();
+        assert_eq!(outputs(&mut a), [Output::Done]);
+        assert_eq!(a.handle_timeout(u64::MAX), Ok(()));
+    }
+
+    #[test]
+    fn every_wrong_order_is_an_error_of_its_own() {
+        let describing = || {
+            let mut b = Signalling::new(Role::Responder, 0);
+            b.handle(Input::Message(Message::Offer(description(1)))).unwrap();
+            b
+        };
+        let awaiting_answer = || {
+            let mut a = Signalling::new(Role::Initiator, 0);
+            a.handle(Input::Description(description(1))).unwrap();
+            a
+        };
+        let offer = || Message::Offer(description(1));
+        let answer = || Message::Answer(description(1));
+        let trickled = || Message::Candidate(candidate(HOST));
+        for (mut signalling, message) in [
+            (Signalling::new(Role::Responder, 0), answer()),
+            (Signalling::new(Role::Responder, 0), trickled()),
+            (describing(), offer()),
+            (describing(), answer()),
+            (awaiting_answer(), offer()),
+            (awaiting_answer(), trickled()),
+            (Signalling::new(Role::Initiator, 0), offer()),
+        ] {
+            let error = signalling.handle(Input::Message(message)).unwrap_err();
+            assert!(matches!(error, SignalError::Order { .. }), "{error}");
+        }
+        assert_eq!(awaiting_answer().handle(Input::StreamEnded), Err(SignalError::Ended));
+        assert_eq!(awaiting_answer().handle(Input::Failed), Err(SignalError::NoPath));
+        let mut late = awaiting_answer();
+        assert_eq!(late.handle_timeout(late.deadline_ms() - 1), Ok(()));
+        assert_eq!(late.handle_timeout(late.deadline_ms()), Err(SignalError::TimedOut));
+    }
+
+    #[test]
+    fn case_48_candidates_are_counted_and_those_that_point_nowhere_are_left_out() {
+        let mut b = Signalling::new(Role::Responder, 0);
+        b.handle(Input::Message(Message::Offer(description(1)))).unwrap();
+        outputs(&mut b);
+        for nowhere in ["candidate:1 1 udp 1 224.0.0.1 9 typ host", "candidate:1 1 udp 1 1.2.3.4 0 typ host"] {
+            b.handle(Input::Message(Message::Candidate(candidate(nowhere)))).unwrap();
+        }
+        b.handle(Input::Message(Message::Candidate(candidate("")))).unwrap();
+        b.handle(Input::Message(Message::Candidate("null".into()))).unwrap();
+        assert_eq!(outputs(&mut b), []);
+        for malformed in ["", "{}", "[", "7", "{\"candidate\":7}", &candidate(&"x".repeat(2_000))] {
+            let mut b = Signalling::new(Role::Responder, 0);
+            b.handle(Input::Message(Message::Offer(description(1)))).unwrap();
+            let error = b.handle(Input::Message(Message::Candidate(malformed.to_owned())));
+            assert_eq!(error, Err(SignalError::Candidate), "{malformed}");
+        }
+        let error = (0..10_000).find_map(|_| b.handle(Input::Message(Message::Candidate(candidate(HOST)))).err());
+        assert_eq!(error, Some(SignalError::Sdp(SdpError::TooManyCandidates)));
+        assert!(outputs(&mut b).len() <= CANDIDATES_MAX);
+    }
+
+    fn input() -> impl Strategy<Value = Input> {
+        let text = prop_oneof![Just(description(1)), Just(candidate(HOST)), Just(String::new()), "\\PC{0,40}"];
+        prop_oneof![
+            text.clone().prop_map(Input::Description),
+            text.clone().prop_map(Input::LocalCandidate),
+            (text, 0..3).prop_map(|(text, kind)| Input::Message(match kind {
+                0 => Message::Offer(text),
+                1 => Message::Answer(text),
+                _ => Message::Candidate(text),
+            })),
+            Just(Input::StreamEnded),
+            Just(Input::Connected),
+            Just(Input::Failed),
+            Just(Input::InitClosed),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn any_sequence_ends_in_order_or_in_an_error(initiator: bool, inputs in prop::collection::vec(input(), 0..40)) {
+            let role = if initiator { Role::Initiator } else { Role::Responder };
+            let mut signalling = Signalling::new(role, 0);
+            let (mut sent_description, mut done) = (false, false);
+            for input in inputs {
+                if signalling.handle(input).is_err() {
+                    break;
+                }
+                for output in outputs(&mut signalling) {
+                    match output {
+                        Output::Send(Message::Candidate(_)) => prop_assert!(sent_description),
+                        Output::Send(_) => {
+                            prop_assert!(!sent_description, "one description an end");
+                            sent_description = true;
+                        }
+                        Output::Done => {
+                            prop_assert!(!done && sent_description);
+                            done = true;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+}

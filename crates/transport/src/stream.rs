@@ -1,0 +1,257 @@
+//! A libp2p stream over one data channel, whichever backend carries it.
+//!
+//! The user's end ([`Stream`]) and the backend's ([`Channel`]) share one small state: what came and was not read, and what
+//! was written and not sent. Neither waits for the other while it holds the lock.
+
+use crate::{
+    clock,
+    proto::{
+        frame::{DATA_MAX_BYTES, encode},
+        state::{self, CanWrite, Read, StreamError},
+    },
+};
+use bytes::{Buf, Bytes, BytesMut};
+use futures::{AsyncRead, AsyncWrite};
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+/// Bytes that one stream takes before its writer waits; what the channel itself buffers comes on top.
+pub const UNSENT_MAX_BYTES: usize = 128 * 1024;
+
+/// Wakes a backend: a stream has something to send, or is over.
+pub(crate) trait Notify: Send + Sync {
+    fn notify(&self);
+}
+
+struct Inner {
+    state: state::Stream,
+    unsent: BytesMut,
+    /// The writer has closed its half; FIN follows what is unsent.
+    closing: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+struct Shared {
+    inner: Mutex<Inner>,
+    backend: Arc<dyn Notify>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing leaves the state half changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The user's end. Dropping it gives up what was not closed in order.
+pub struct Stream(Arc<Shared>);
+
+/// The backend's end.
+pub(crate) struct Channel(Arc<Shared>);
+
+/// Both ends of a new stream.
+pub(crate) fn pair(backend: Arc<dyn Notify>) -> (Stream, Channel) {
+    let inner =
+        Inner { state: state::Stream::default(), unsent: BytesMut::new(), closing: false, reader: None, writer: None };
+    let shared = Arc::new(Shared { inner: Mutex::new(inner), backend });
+    (Stream(shared.clone()), Channel(shared))
+}
+
+impl Inner {
+    fn wake(&mut self) {
+        for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+}
+
+impl Channel {
+    /// A message came.
+    ///
+    /// # Errors
+    /// It breaks the protocol: the stream is reset.
+    pub fn on_message(&self, message: Bytes) -> Result<(), StreamError> {
+        let mut inner = self.0.lock();
+        let result = inner.state.on_message(message);
+        inner.wake();
+        result
+    }
+
+    /// The data channel is closed.
+    pub fn on_closed(&self) {
+        let mut inner = self.0.lock();
+        inner.unsent.clear();
+        inner.state.on_channel_closed();
+        inner.wake();
+    }
+
+    /// The next message to send.
+    pub fn next_message(&self) -> Option<Vec<u8>> {
+        let mut inner = self.0.lock();
+        let message = inner.next_message();
+        if message.is_some()
+            && inner.unsent.len() < UNSENT_MAX_BYTES
+            && let Some(writer) = inner.writer.take()
+        {
+            writer.wake();
+        }
+        message
+    }
+
+    /// Whether the data channel is to be closed, once nothing is left to send.
+    pub fn is_over(&self) -> bool {
+        let inner = self.0.lock();
+        !inner.has_message() && inner.state.is_over()
+    }
+
+    /// When to call [`Channel::handle_timeout`], ms.
+    pub fn next_timeout(&self) -> Option<u64> {
+        self.0.lock().state.next_timeout()
+    }
+
+    /// Ends what has waited long enough.
+    pub fn handle_timeout(&self, now_ms: u64) {
+        self.0.lock().state.handle_timeout(now_ms);
+    }
+}
+
+impl Inner {
+    fn has_message(&self) -> bool {
+        self.state.has_frame()
+            || (!self.unsent.is_empty() && self.state.can_write() == Ok(CanWrite::Yes))
+            || (self.closing && self.state.can_close_write())
+    }
+
+    fn next_message(&mut self) -> Option<Vec<u8>> {
+        if let Some(frame) = self.state.next_frame() {
+            return Some(frame.encode());
+        }
+        match self.state.can_write() {
+            Ok(CanWrite::Yes) if !self.unsent.is_empty() => {
+                let len = self.unsent.len().min(DATA_MAX_BYTES);
+                let message = encode(None, self.unsent.get(..len).unwrap_or_default());
+                self.unsent.advance(len);
+                return Some(message);
+            }
+            Ok(CanWrite::Yes) => {}
+            // Nobody reads it any more.
+            Ok(CanWrite::Closed) | Err(_) => self.unsent.clear(),
+        }
+        if self.closing {
+            self.state.close_write(clock::now_ms());
+        }
+        self.state.next_frame().map(|frame| frame.encode())
+    }
+}
+
+fn broken(error: StreamError) -> io::Error {
+    let kind = match error {
+        StreamError::RemoteReset => io::ErrorKind::ConnectionReset,
+        StreamError::ChannelClosed => io::ErrorKind::ConnectionAborted,
+        StreamError::Frame(_) | StreamError::Unread | StreamError::AfterFin => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error)
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut inner = self.0.lock();
+        match inner.state.read() {
+            Ok(Read::Data(mut data)) => {
+                let taken = data.split_to(data.len().min(buffer.len()));
+                if let Some(place) = buffer.get_mut(..taken.len()) {
+                    place.copy_from_slice(&taken);
+                }
+                inner.state.unread(data);
+                Poll::Ready(Ok(taken.len()))
+            }
+            Ok(Read::End) => Poll::Ready(Ok(0)),
+            Ok(Read::Pending) => {
+                inner.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(broken(error))),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let mut inner = self.0.lock();
+        match inner.state.can_write() {
+            Ok(CanWrite::Yes) if !inner.closing => {}
+            Ok(_) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Err(error) => return Poll::Ready(Err(broken(error))),
+        }
+        let room = UNSENT_MAX_BYTES.saturating_sub(inner.unsent.len());
+        if room == 0 {
+            inner.writer = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        let taken = buffer.get(..room).unwrap_or(buffer);
+        inner.unsent.extend_from_slice(taken);
+        drop(inner);
+        self.0.backend.notify();
+        Poll::Ready(Ok(taken.len()))
+    }
+
+    /// Ready when everything written was handed to the data channel.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.0.lock();
+        match inner.state.can_write() {
+            Err(error) => Poll::Ready(Err(broken(error))),
+            Ok(CanWrite::Yes) if !inner.unsent.is_empty() => {
+                inner.writer = Some(context.waker().clone());
+                Poll::Pending
+            }
+            Ok(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ready when the end was handed to the data channel. The channel stays until the other end has acknowledged it; a
+    /// request need not wait for that before it reads its answer.
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.0.lock();
+        if let Err(error) = inner.state.can_write() {
+            return Poll::Ready(Err(broken(error)));
+        }
+        let is_new = !std::mem::replace(&mut inner.closing, true);
+        let result = if inner.state.can_close_write() {
+            inner.writer = Some(context.waker().clone());
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(()))
+        };
+        drop(inner);
+        if is_new {
+            self.0.backend.notify();
+        }
+        result
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut inner = self.0.lock();
+        (inner.reader, inner.writer) = (None, None);
+        if inner.closing {
+            inner.state.stop_reading();
+        } else {
+            inner.unsent.clear();
+            inner.state.on_dropped();
+        }
+        drop(inner);
+        self.0.backend.notify();
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").finish_non_exhaustive()
+    }
+}

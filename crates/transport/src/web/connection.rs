@@ -1,0 +1,304 @@
+//! One connection's task: its peer connection, its data channels, and what streams want of them.
+
+use super::js::{Listener, Shared};
+use crate::{
+    clock,
+    connection::{Backend, Closed},
+    stream::{Channel, Notify},
+};
+use bytes::Bytes;
+use futures::{FutureExt, future::poll_fn, pin_mut, select, task::AtomicWaker};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+use wasm_bindgen::JsCast;
+use web_sys::{
+    MessageEvent, RtcDataChannel, RtcDataChannelEvent, RtcDataChannelState, RtcDataChannelType, RtcPeerConnection,
+    RtcPeerConnectionState,
+};
+
+/// Bytes that one data channel buffers; the browser fetches more at half of it.
+const BUFFERED_MAX_BYTES: u32 = 1024 * 1024;
+/// A connection that heard nothing is given up after this; "disconnected" alone may pass.
+const LOST_AFTER: Duration = Duration::from_secs(15);
+/// Frames that break the protocol on one connection before it is closed.
+const VIOLATIONS_MAX: u32 = 32;
+
+/// Wakes a connection's task, from anywhere.
+#[derive(Default)]
+pub(super) struct Wake {
+    waker: AtomicWaker,
+    is_set: AtomicBool,
+}
+
+impl Notify for Wake {
+    fn notify(&self) {
+        self.is_set.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+impl Wake {
+    async fn woken(&self) {
+        poll_fn(|context| {
+            self.waker.register(context.waker());
+            if self.is_set.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// What callbacks report.
+pub(super) enum Event {
+    Opened(RtcDataChannel),
+    Message(u32, Bytes),
+    /// It opened, or has room again.
+    Ready,
+    Ended(u32),
+    State,
+    /// The association under the data channels is closed: the other end has gone.
+    Gone,
+}
+
+/// Events that wait for the task.
+#[derive(Clone)]
+pub(super) struct Events {
+    queue: Shared<VecDeque<Event>>,
+    wake: Arc<Wake>,
+}
+
+impl Events {
+    pub fn new(wake: Arc<Wake>) -> Self {
+        Self { queue: Rc::new(RefCell::default()), wake }
+    }
+
+    pub fn push(&self, event: Event) {
+        self.queue.borrow_mut().push_back(event);
+        self.wake.notify();
+    }
+
+    fn pop(&self) -> Option<Event> {
+        self.queue.borrow_mut().pop_front()
+    }
+}
+
+/// A data channel and its stream.
+struct Entry {
+    data: RtcDataChannel,
+    channel: Channel,
+    closing: bool,
+    _listeners: [Listener; 4],
+}
+
+/// A peer connection that is closed when this is dropped.
+pub(super) struct PeerConnection(pub RtcPeerConnection);
+
+impl Drop for PeerConnection {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+pub(super) struct Task {
+    pub backend: Backend,
+    pub events: Events,
+    wake: Arc<Wake>,
+    entries: BTreeMap<u32, Entry>,
+    next_entry: u32,
+    lost_at_ms: Option<u64>,
+    violations: u32,
+    // Before the peer connection: callbacks are detached first.
+    _listeners: Vec<Listener>,
+    peer_connection: PeerConnection,
+}
+
+impl Task {
+    /// Takes a peer connection over before anything can happen on it.
+    pub fn new(peer_connection: PeerConnection, backend: Backend, wake: Arc<Wake>) -> Self {
+        let events = Events::new(wake.clone());
+        let opened = {
+            let events = events.clone();
+            Listener::new(&peer_connection.0, "datachannel", move |event| {
+                if let Some(event) = event.dyn_ref::<RtcDataChannelEvent>() {
+                    events.push(Event::Opened(event.channel()));
+                }
+            })
+        };
+        let state = {
+            let events = events.clone();
+            Listener::new(&peer_connection.0, "connectionstatechange", move |_| events.push(Event::State))
+        };
+        Self {
+            backend,
+            events,
+            wake,
+            entries: BTreeMap::new(),
+            next_entry: 0,
+            lost_at_ms: None,
+            violations: 0,
+            _listeners: vec![opened, state],
+            peer_connection,
+        }
+    }
+
+    /// Has the end of the SCTP association noticed: it comes at once where the state of the connection takes its time.
+    pub fn watch_association(&mut self) {
+        let sctp = js_sys::Reflect::get(&self.peer_connection.0, &"sctp".into());
+        let Some(sctp) = sctp.ok().and_then(|sctp| sctp.dyn_into::<web_sys::EventTarget>().ok()) else { return };
+        let events = self.events.clone();
+        let watched = sctp.clone();
+        self._listeners.push(Listener::new(&sctp, "statechange", move |_| {
+            let state = js_sys::Reflect::get(&watched, &"state".into()).ok().and_then(|state| state.as_string());
+            if state.as_deref() == Some("closed") {
+                events.push(Event::Gone);
+            }
+        }));
+    }
+
+    pub fn peer_connection(&self) -> &RtcPeerConnection {
+        &self.peer_connection.0
+    }
+
+    /// Gives a stream its data channel.
+    pub fn add(&mut self, data: RtcDataChannel, channel: Channel) {
+        let id = self.next_entry;
+        self.next_entry = self.next_entry.wrapping_add(1);
+        data.set_binary_type(RtcDataChannelType::Arraybuffer);
+        data.set_buffered_amount_low_threshold(BUFFERED_MAX_BYTES / 2);
+        let on = |name, event: fn(u32) -> Event| {
+            let events = self.events.clone();
+            Listener::new(&data, name, move |_| events.push(event(id)))
+        };
+        let events = self.events.clone();
+        let message = Listener::new(&data, "message", move |event| {
+            // A text message has no place in the protocol: it reads as an empty one.
+            let data = event.dyn_ref::<MessageEvent>().map(MessageEvent::data);
+            let bytes = data.and_then(|data| data.dyn_into::<js_sys::ArrayBuffer>().ok());
+            let bytes = bytes.map(|bytes| js_sys::Uint8Array::new(&bytes).to_vec()).unwrap_or_default();
+            events.push(Event::Message(id, bytes.into()));
+        });
+        let listeners = [
+            message,
+            on("open", |_| Event::Ready),
+            on("bufferedamountlow", |_| Event::Ready),
+            on("close", Event::Ended),
+        ];
+        self.entries.insert(id, Entry { data, channel, closing: false, _listeners: listeners });
+    }
+
+    /// Runs until the connection is over.
+    pub async fn run(mut self) {
+        let reason = loop {
+            if let Some(reason) = self.take_in_events() {
+                break reason;
+            }
+            if self.backend.is_closing() {
+                break Closed::Local;
+            }
+            let now_ms = clock::now_ms();
+            if self.lost_at_ms.is_some_and(|at| at <= now_ms) {
+                break Closed::Lost;
+            }
+            let wake_at_ms = self.look_after_streams(now_ms);
+            let woken = self.wake.woken().fuse();
+            let timer = async {
+                match wake_at_ms {
+                    Some(at) => clock::sleep(Duration::from_millis(at.saturating_sub(now_ms).max(1))).await,
+                    None => std::future::pending().await,
+                }
+            }
+            .fuse();
+            pin_mut!(woken, timer);
+            select! {
+                () = woken => {}
+                () = timer => {}
+            }
+        };
+        tracing::debug!(%reason, "connection over");
+        for entry in self.entries.values() {
+            entry.channel.on_closed();
+            entry.data.close();
+        }
+        self.backend.on_closed(reason);
+    }
+
+    fn take_in_events(&mut self) -> Option<Closed> {
+        while let Some(event) = self.events.pop() {
+            match event {
+                Event::Opened(data) => match self.backend.accept() {
+                    Some(channel) => self.add(data, channel),
+                    None => data.close(),
+                },
+                Event::Message(id, message) => {
+                    let Some(entry) = self.entries.get(&id) else { continue };
+                    if let Err(error) = entry.channel.on_message(message) {
+                        tracing::debug!(%error, "stream broken off");
+                        self.violations += 1;
+                        if self.violations >= VIOLATIONS_MAX {
+                            return Some(Closed::Backend(format!("the remote peer broke the protocol: {error}")));
+                        }
+                    }
+                }
+                Event::Ready => {}
+                Event::Ended(id) => {
+                    if let Some(entry) = self.entries.remove(&id) {
+                        entry.channel.on_closed();
+                        self.backend.on_stream_over();
+                    }
+                }
+                Event::State => match self.peer_connection.0.connection_state() {
+                    RtcPeerConnectionState::Failed => return Some(Closed::Lost),
+                    RtcPeerConnectionState::Closed => return Some(Closed::Remote),
+                    RtcPeerConnectionState::Disconnected => {
+                        self.lost_at_ms.get_or_insert(clock::now_ms() + LOST_AFTER.as_millis() as u64);
+                    }
+                    _ => self.lost_at_ms = None,
+                },
+                Event::Gone => return Some(Closed::Remote),
+            }
+        }
+        None
+    }
+
+    /// Opens, sends and closes what streams want; when to come back without being woken, ms.
+    fn look_after_streams(&mut self, now_ms: u64) -> Option<u64> {
+        while let Some(channel) = self.backend.next_fresh() {
+            let data = self.peer_connection.0.create_data_channel("");
+            self.add(data, channel);
+        }
+        let mut wake_at_ms = self.lost_at_ms;
+        for entry in self.entries.values_mut() {
+            entry.send();
+            entry.channel.handle_timeout(now_ms);
+            wake_at_ms = [wake_at_ms, entry.channel.next_timeout()].into_iter().flatten().min();
+            if !entry.closing && entry.channel.is_over() {
+                entry.closing = true;
+                // The browser sends what is queued before it closes.
+                entry.data.close();
+            }
+        }
+        wake_at_ms
+    }
+}
+
+impl Entry {
+    fn send(&mut self) {
+        while self.data.ready_state() == RtcDataChannelState::Open
+            && self.data.buffered_amount() < BUFFERED_MAX_BYTES
+            && let Some(message) = self.channel.next_message()
+        {
+            // Fails only on a channel that just closed; its event is on the way.
+            if self.data.send_with_u8_array(&message).is_err() {
+                return;
+            }
+        }
+    }
+}
