@@ -20,6 +20,7 @@ mod not_found;
 mod pictures;
 mod read_samples;
 mod rust_book;
+mod restarts;
 mod same_profile;
 mod sharing;
 mod site_requests;
