@@ -54,9 +54,8 @@ pub(super) struct Attempt {
     pub identity: Keypair,
 }
 
-/// An attempt under way: where its datagrams go, and what comes of it.
+/// An attempt under way, and what comes of it.
 pub(super) struct Started {
-    pub datagrams: mpsc::Sender<Datagram>,
     connected: oneshot::Receiver<Fingerprint>,
     noise: Stream,
     connection: Connection,
@@ -98,8 +97,8 @@ impl Attempt {
         Ok(rtc)
     }
 
-    /// Starts the connection's task.
-    pub fn start(self) -> Result<Started, Error> {
+    /// Starts the connection's task. It ends when nobody can hand it datagrams any more.
+    pub fn start(self) -> Result<(Started, mpsc::Sender<Datagram>), Error> {
         let rtc = self.rtc()?;
         let (datagrams, inbox) = mpsc::channel(DATAGRAMS_WAITING_MAX);
         let (told, connected) = oneshot::channel();
@@ -110,7 +109,8 @@ impl Attempt {
         driver.add_negotiated(NOISE_CHANNEL, channel);
         tokio::spawn(driver.run());
         let (role, certificate) = (self.role, self.certificate.fingerprint());
-        Ok(Started { datagrams, connected, noise, connection, role, certificate, identity: self.identity })
+        let started = Started { connected, noise, connection, role, certificate, identity: self.identity };
+        Ok((started, datagrams))
     }
 }
 

@@ -166,9 +166,12 @@ impl Driver {
     async fn take_in(&mut self, (bytes, source): Datagram) -> Result<(), str0m::RtcError> {
         // What is no datagram of WebRTC is not for us.
         let Ok(contents) = bytes.as_slice().try_into() else { return Ok(()) };
+        let is_stun = bytes.first().is_some_and(|first| *first < 4);
         let receive = Receive { proto: Protocol::Udp, source, destination: self.local, contents };
         let input = Input::Receive(Instant::now(), receive);
-        if self.rtc.accepts(&input) {
+        // Whether a STUN message proves that its sender knows the password. DTLS needs no such question here: it was told
+        // apart by where it came from, and a handshake that overtakes ICE's last word would cost a second if it were dropped.
+        if !is_stun || self.rtc.accepts(&input) {
             self.rtc.handle_input(input)?;
             self.drain().await?;
         }
@@ -277,7 +280,7 @@ impl Driver {
                     entry.held_back = Some(message);
                     return false;
                 }
-                // It closed in between; its event is on the way.
+                // It closed in between; its event is on the way, and tells the stream.
                 Err(error) => tracing::debug!(%error, "a data channel took nothing"),
             }
         }

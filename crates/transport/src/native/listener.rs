@@ -2,7 +2,8 @@
 //!
 //! Datagrams go to connections by where they come from; a STUN request of somebody new begins one. Nothing is kept for a
 //! stranger before its request is well formed, and then only within bounds: half-open attempts in all and per address, and
-//! their rate.
+//! their rate. Where a request came from can be forged: when there are too many attempts, the oldest that went no further
+//! than STUN makes room, for a forger never sees the answer that takes it further.
 
 use super::{
     Certificate, Error,
@@ -13,7 +14,7 @@ use super::{
 use crate::proto::credentials;
 use libp2p::identity::Keypair;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
@@ -68,12 +69,15 @@ fn host_of(ip: IpAddr) -> IpAddr {
 }
 
 impl HalfOpen {
+    fn is_full(&self) -> bool {
+        self.1.load(Ordering::Relaxed) >= HALF_OPEN_MAX
+    }
+
     fn admit(&self, from: IpAddr) -> Option<Place> {
         let host = host_of(from);
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_host = table.get(&host).copied().unwrap_or(0);
-        let is_full = self.1.load(Ordering::Relaxed) >= HALF_OPEN_MAX;
-        if is_full || (of_host >= HALF_OPEN_PER_IP_MAX && !from.is_loopback()) {
+        if self.is_full() || (of_host >= HALF_OPEN_PER_IP_MAX && !from.is_loopback()) {
             return None;
         }
         table.insert(host, of_host + 1);
@@ -120,6 +124,19 @@ impl Rate {
     }
 }
 
+/// Somebody who sends.
+struct Remote {
+    /// The connection ends when this is dropped.
+    datagrams: mpsc::Sender<Datagram>,
+    /// It answered to an answer: its address is its own.
+    has_dtls: bool,
+}
+
+/// Whether a datagram is DTLS (RFC 7983 §7).
+fn is_dtls(bytes: &[u8]) -> bool {
+    matches!(bytes.first(), Some(20..=63))
+}
+
 /// A listening socket's task.
 pub(super) struct Listener {
     socket: Arc<UdpSocket>,
@@ -128,7 +145,9 @@ pub(super) struct Listener {
     certificate: Certificate,
     identity: Keypair,
     incoming: mpsc::Sender<Incoming>,
-    by_source: HashMap<SocketAddr, mpsc::Sender<Datagram>>,
+    by_source: HashMap<SocketAddr, Remote>,
+    /// Attempts in the order they began; those that are over or went further fall out when they are met.
+    order: VecDeque<SocketAddr>,
     half_open: HalfOpen,
     attempts: Rate,
     stun: Rate,
@@ -175,6 +194,7 @@ pub(super) fn listen(
         identity,
         incoming,
         by_source: HashMap::new(),
+        order: VecDeque::new(),
         half_open: HalfOpen::default(),
         attempts: Rate::new(ATTEMPTS_PER_S),
         stun: Rate::new(STUN_PER_S),
@@ -194,18 +214,19 @@ impl Listener {
                     // ICMP's answer to something sent earlier: not this socket's end.
                     Err(error) => tracing::trace!(%error, "receive"),
                 },
-                _ = sweep.tick() => self.by_source.retain(|_, peer| !peer.is_closed()),
+                _ = sweep.tick() => self.by_source.retain(|_, remote| !remote.datagrams.is_closed()),
                 () = self.incoming.closed() => return,
             }
         }
     }
 
     fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr) {
-        if let Some(peer) = self.by_source.get(&from)
-            && !peer.is_closed()
+        if let Some(remote) = self.by_source.get_mut(&from)
+            && !remote.datagrams.is_closed()
         {
+            remote.has_dtls |= is_dtls(bytes);
             // A full queue drops, as the network does.
-            let _ = peer.try_send((bytes.to_vec(), from));
+            let _ = remote.datagrams.try_send((bytes.to_vec(), from));
             return;
         }
         let Ok(message) = StunMessage::parse(bytes) else { return };
@@ -241,6 +262,9 @@ impl Listener {
         if self.by_source.len() >= CONNECTIONS_MAX || !self.attempts.take() {
             return Err(Error::Busy);
         }
+        if self.half_open.is_full() {
+            self.let_go_of_the_oldest();
+        }
         let place = self.half_open.admit(from.ip()).ok_or(Error::Busy)?;
         let slot = self.incoming.try_reserve().map_err(|_| Error::Busy)?;
         let attempt = Attempt {
@@ -253,10 +277,23 @@ impl Listener {
             certificate: self.certificate.clone(),
             identity: self.identity.clone(),
         };
-        let started = attempt.start()?;
-        let _ = started.datagrams.try_send((first.to_vec(), from));
-        self.by_source.insert(from, started.datagrams.clone());
+        let (started, datagrams) = attempt.start()?;
+        let _ = datagrams.try_send((first.to_vec(), from));
+        self.by_source.insert(from, Remote { datagrams, has_dtls: false });
+        self.order.push_back(from);
         slot.send(Incoming { started, from, place });
         Ok(())
+    }
+
+    /// Ends the oldest attempt that went no further than STUN. Its place is free once its task has noticed; until then one
+    /// more may be turned away, and asks again.
+    fn let_go_of_the_oldest(&mut self) {
+        while let Some(oldest) = self.order.pop_front() {
+            let is_stuck = |remote: &Remote| !remote.has_dtls && !remote.datagrams.is_closed();
+            if self.by_source.get(&oldest).is_some_and(is_stuck) {
+                self.by_source.remove(&oldest);
+                return;
+            }
+        }
     }
 }

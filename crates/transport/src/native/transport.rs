@@ -291,7 +291,7 @@ async fn dial_version(config: Config, direct: Direct, version: Version) -> Resul
     probe.connect(direct.socket)?;
     let socket = Arc::new(listener::bind(SocketAddr::new(probe.local_addr()?.ip(), 0))?);
     let local = socket.local_addr()?;
-    let started = Attempt {
+    let (started, datagrams) = Attempt {
         role: Role::Client { server: direct.fingerprint },
         local_ice,
         remote_ice,
@@ -302,7 +302,6 @@ async fn dial_version(config: Config, direct: Direct, version: Version) -> Resul
         identity: config.identity,
     }
     .start()?;
-    let datagrams = started.datagrams.clone();
     tokio::spawn(async move {
         let mut buffer = vec![0; 2_048];
         loop {

@@ -176,17 +176,13 @@ impl Stream {
         Ok(())
     }
 
-    /// The channel is closed: nothing comes or goes any more.
+    /// The channel is closed: nothing comes or goes any more. What came before is still read.
     pub fn on_channel_closed(&mut self) {
         self.channel_closed = true;
         self.flags.clear();
-        // An end that has seen FIN and sent its own has lost nothing, whatever became of the acknowledgements.
+        // An end that has sent its own FIN has lost nothing that it could learn of, whatever became of the acknowledgement.
         if matches!(self.write, WriteHalf::Closing { .. }) {
             self.write = WriteHalf::Closed;
-        }
-        let is_whole = self.read != ReadHalf::Open && self.write != WriteHalf::Open;
-        if !is_whole {
-            self.end(StreamError::ChannelClosed);
         }
     }
 
@@ -216,6 +212,7 @@ impl Stream {
         }
         match (self.error, self.read) {
             (Some(error), _) => Err(error),
+            (None, ReadHalf::Open) if self.channel_closed => Err(StreamError::ChannelClosed),
             (None, ReadHalf::Open) => Ok(Read::Pending),
             (None, ReadHalf::Ended | ReadHalf::Stopped) => Ok(Read::End),
         }
@@ -237,6 +234,7 @@ impl Stream {
     pub fn can_write(&self) -> Result<CanWrite, StreamError> {
         match (self.error, self.write) {
             (Some(error), _) => Err(error),
+            (None, WriteHalf::Open) if self.channel_closed => Err(StreamError::ChannelClosed),
             (None, WriteHalf::Open) => Ok(CanWrite::Yes),
             (None, WriteHalf::Refused | WriteHalf::Closing { .. } | WriteHalf::Closed) => Ok(CanWrite::Closed),
         }
@@ -253,7 +251,7 @@ impl Stream {
     /// Whether the writing half is closed and everything arrived.
     #[must_use]
     pub fn is_write_closed(&self) -> bool {
-        self.error.is_some() || self.write == WriteHalf::Closed
+        self.error.is_some() || self.channel_closed || self.write == WriteHalf::Closed
     }
 
     /// Reads no more: what comes is dropped, and the other end is told.
@@ -292,7 +290,8 @@ impl Stream {
     /// Whether [`Stream::close_write`] would still have something to say.
     #[must_use]
     pub fn can_close_write(&self) -> bool {
-        self.error.is_none() && matches!(self.write, WriteHalf::Open | WriteHalf::Refused)
+        let is_over = self.error.is_some() || self.channel_closed;
+        !is_over && matches!(self.write, WriteHalf::Open | WriteHalf::Refused)
     }
 
     /// Ends what has waited long enough.
@@ -498,6 +497,22 @@ mod tests {
         assert_eq!(stream.read(), Ok(Read::Data(Bytes::from_static(b"all"))));
         assert_eq!(stream.read(), Ok(Read::End));
         assert!(stream.is_write_closed());
+        // The other end was done with both halves while this one had not yet read: it has all, and nothing to wait for.
+        let mut stream = Stream::default();
+        for frame in [encode(None, b"last words"), encode(Some(Flag::StopSending), &[]), encode(Some(Flag::Fin), &[])] {
+            stream.on_message(frame.into()).unwrap();
+        }
+        stream.on_channel_closed();
+        assert_eq!(stream.read(), Ok(Read::Data(Bytes::from_static(b"last words"))));
+        assert_eq!(stream.read(), Ok(Read::End));
+        assert!(!stream.can_close_write() && stream.is_over());
+        // Cut off in the middle: what came is read, then it is an error.
+        let mut stream = Stream::default();
+        stream.on_message(encode(None, b"half").into()).unwrap();
+        stream.on_channel_closed();
+        assert_eq!(stream.read(), Ok(Read::Data(Bytes::from_static(b"half"))));
+        assert_eq!(stream.read(), Err(StreamError::ChannelClosed));
+        assert_eq!(stream.can_write(), Err(StreamError::ChannelClosed));
     }
 
     #[test]

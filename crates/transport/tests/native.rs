@@ -1,0 +1,192 @@
+//! Two native ends on loopback, and strangers between them.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends where it finds a fault"
+)]
+
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use libp2p::{
+    Multiaddr, PeerId, Transport as _,
+    core::{
+        Endpoint,
+        muxing::StreamMuxerExt,
+        transport::{DialOpts, ListenerId, PortUse, TransportEvent},
+    },
+    identity::Keypair,
+    multiaddr::Protocol,
+};
+use meganet_transport::{
+    connection::Connection,
+    native::{Certificate, Config, Error, Transport},
+    stream::Stream,
+};
+use std::{future::poll_fn, net::UdpSocket, time::Duration};
+use tokio::sync::mpsc;
+
+fn transport() -> Transport {
+    Transport::new(Config { identity: Keypair::generate_ed25519(), certificate: Certificate::generate().unwrap() })
+}
+
+async fn dial(client: &mut Transport, address: Multiaddr) -> Result<(PeerId, Connection), Error> {
+    let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+    libp2p::Transport::dial(client, address, options).expect("an address to dial").await
+}
+
+/// A listener: its address, and whoever is authenticated on it.
+async fn listener() -> (Multiaddr, mpsc::Receiver<Connection>) {
+    let mut server = transport();
+    server.listen_on(ListenerId::next(), "/ip4/127.0.0.1/udp/0/webrtc-direct".parse().unwrap()).unwrap();
+    let mut server = server.boxed();
+    let Some(TransportEvent::NewAddress { listen_addr, .. }) = server.next().await else { panic!("no address") };
+    let (sender, receiver) = mpsc::channel(8);
+    tokio::spawn(async move {
+        while let Some(event) = server.next().await {
+            if let TransportEvent::Incoming { upgrade, .. } = event {
+                let sender = sender.clone();
+                tokio::spawn(async move {
+                    if let Ok((_, connection)) = upgrade.await {
+                        let _ = sender.send(connection).await;
+                    }
+                });
+            }
+        }
+    });
+    (listen_addr, receiver)
+}
+
+async fn pair() -> (Connection, Connection) {
+    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
+    let (address, mut incoming) = listener().await;
+    let (_, client) = dial(&mut transport(), address).await.unwrap();
+    (client, incoming.recv().await.unwrap())
+}
+
+async fn open(connection: &mut Connection) -> Stream {
+    poll_fn(|context| connection.poll_outbound_unpin(context)).await.unwrap()
+}
+
+async fn accept(connection: &mut Connection) -> Stream {
+    poll_fn(|context| connection.poll_inbound_unpin(context)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_closed_request_is_answered_in_both_directions() {
+    let (mut client, mut server) = pair().await;
+    for turn in 0..2 {
+        let (one, other) = if turn == 0 { (&mut client, &mut server) } else { (&mut server, &mut client) };
+        let question: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
+        let (mut reader, mut writer) = open(one).await.split();
+        let asking = async {
+            writer.write_all(&question).await.unwrap();
+            writer.close().await.unwrap();
+            let mut answer = Vec::new();
+            reader.read_to_end(&mut answer).await.unwrap();
+            answer
+        };
+        let answering = async {
+            let mut stream = accept(other).await;
+            let mut asked = Vec::new();
+            stream.read_to_end(&mut asked).await.unwrap();
+            stream.write_all(&asked).await.unwrap();
+            stream.close().await.unwrap();
+        };
+        let (answer, ()) = futures::join!(asking, answering);
+        assert!(answer == question, "1 MiB there and back is the same");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_writes_to_a_dropped_stream_is_told() {
+    let (mut client, mut server) = pair().await;
+    let mut stream = open(&mut client).await;
+    stream.write_all(b"x").await.unwrap();
+    let mut other = accept(&mut server).await;
+    let mut byte = [0];
+    other.read_exact(&mut byte).await.unwrap();
+    drop(other);
+    let mut written = 0;
+    let error = loop {
+        match stream.write_all(&[0; 4_096]).await {
+            Ok(()) => written += 4_096,
+            Err(error) => break error,
+        }
+    };
+    assert!(written < 64 << 20, "{error} after {written} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_waits_for_its_reader_and_loses_nothing() {
+    let (mut client, mut server) = pair().await;
+    let mut stream = open(&mut client).await;
+    let total = 4 << 20;
+    let writing = tokio::spawn(async move {
+        stream.write_all(&vec![7; total]).await.unwrap();
+        stream.close().await.unwrap();
+    });
+    let mut other = accept(&mut server).await;
+    let mut read = Vec::new();
+    other.read_to_end(&mut read).await.unwrap();
+    assert_eq!(read.len(), total);
+    writing.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_connection_is_noticed_at_once_by_the_other_end() {
+    let (client, mut server) = pair().await;
+    drop(client);
+    let gone = poll_fn(|context| server.poll_inbound_unpin(context));
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("noticed").expect_err("an end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_certificate_or_another_peer_is_no_connection() {
+    let (address, _incoming) = listener().await;
+    let (other, _others) = listener().await;
+    let hash = other.iter().find(|part| matches!(part, Protocol::Certhash(_))).unwrap();
+    let forged: Multiaddr =
+        address.iter().map(|part| if matches!(part, Protocol::Certhash(_)) { hash.clone() } else { part }).collect();
+    let error = dial(&mut transport(), forged).await.unwrap_err();
+    assert!(matches!(error, Error::NotConnected | Error::TimedOut), "{error}");
+    let error = dial(&mut transport(), address.with(Protocol::P2p(PeerId::random()))).await.unwrap_err();
+    assert!(matches!(error, Error::WrongPeer { .. }), "{error}");
+}
+
+/// A STUN binding request with this user name (RFC 8489 §5, §14.3), without integrity: it costs its sender nothing.
+fn stun_request(username: &str, number: u16) -> Vec<u8> {
+    let padded = username.len().div_ceil(4) * 4;
+    let mut request = vec![0, 1];
+    request.extend((4 + padded as u16).to_be_bytes());
+    request.extend(0x2112_A442_u32.to_be_bytes());
+    request.extend([number.to_be_bytes(); 6].concat());
+    request.extend([0, 6]);
+    request.extend((username.len() as u16).to_be_bytes());
+    request.extend(username.as_bytes());
+    request.resize(20 + 4 + padded, 0);
+    request
+}
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_cost_no_sockets_and_keep_nobody_out() {
+    let (address, mut incoming) = listener().await;
+    let port = address.iter().find_map(|part| if let Protocol::Udp(port) = part { Some(port) } else { None }).unwrap();
+    let before = open_files();
+    for number in 0..2_000_u16 {
+        // One socket a request: each is another stranger.
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let ufrag = format!("libp2p+webrtc+v1/{number:08}");
+        socket.send_to(&stun_request(&format!("{ufrag}:{ufrag}"), number), ("127.0.0.1", port)).unwrap();
+        socket.send_to(&[number as u8; 60], ("127.0.0.1", port)).unwrap();
+    }
+    let (_, _client) = dial(&mut transport(), address).await.expect("an honest peer still gets in");
+    assert!(incoming.recv().await.is_some());
+    // Other tests open theirs meanwhile.
+    assert!(open_files() < before + 100, "{} files open, {before} before", open_files());
+}
