@@ -119,7 +119,25 @@ fn download(url: &str) -> Result<Vec<u8>, ureq::Error> {
         .user_agent(concat!("meganet/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();
-    agent.get(url).call()?.body_mut().with_config().limit(PEER_LIST_MAX_BYTES as u64).read_to_vec()
+    let (url, host) = resolved(url);
+    let mut request = agent.get(url);
+    if let Some(host) = host {
+        request = request.header("Host", host);
+    }
+    request.call()?.body_mut().with_config().limit(PEER_LIST_MAX_BYTES as u64).read_to_vec()
+}
+
+/// `NAME.localhost` is this machine without being asked for (RFC 6761 §6.3); browsers know that, resolvers often do not.
+/// Returns the URL to fetch, and the host to name in the request when it is not the URL's.
+fn resolved(url: &str) -> (String, Option<&str>) {
+    let unchanged = || (url.to_owned(), None);
+    let Some(rest) = url.strip_prefix("http://") else { return unchanged() };
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let (name, port) = authority.find(':').map_or((authority, ""), |at| authority.split_at(at));
+    if !name.ends_with(".localhost") {
+        return unchanged();
+    }
+    (format!("http://127.0.0.1{port}{path}"), Some(authority))
 }
 
 fn dialable(list: &PeerList) -> Vec<Multiaddr> {
@@ -147,6 +165,16 @@ fn jittered(wait: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_below_localhost_are_this_machine() {
+        let own = ("http://127.0.0.1:8080/x".to_owned(), Some("meganet.localhost:8080"));
+        assert_eq!(resolved("http://meganet.localhost:8080/x"), own);
+        for other in ["http://localhost.example/x", "https://a.localhost/x", "http://127.0.0.1:80/", "x"] {
+            assert_eq!(resolved(other), (other.to_owned(), None));
+        }
+    }
+
     use meganet_core::peer_list::PeerEntry;
     use std::{
         io::{Read, Write},
