@@ -325,7 +325,8 @@ impl Task {
         self.found.insert(peer);
         let is_connected = |peer: &PeerId| lock(&self.means.connected).contains(peer);
         let mut providers = lock(&self.seen.providers);
-        if providers.len() >= limits::PROVIDERS_PER_SITE_MAX
+        if !providers.contains(&peer)
+            && providers.len() >= limits::PROVIDERS_PER_SITE_MAX
             && let Some(gone) = providers.iter().find(|peer| !is_connected(peer)).copied()
         {
             // Names that nobody answers to must not keep a newcomer out.
