@@ -13,6 +13,7 @@ use libp2p::{
     kad, ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
+use meganet_transport::signalling::{self, DirectOnly};
 use std::num::NonZeroU32;
 
 /// What the swarm runs.
@@ -22,15 +23,21 @@ pub struct Behaviour {
     pub limits: connection_limits::Behaviour,
     pub gate: Gate,
     pub identify: identify::Behaviour,
-    pub ping: ping::Behaviour,
-    pub kademlia: kad::Behaviour<Records>,
+    pub ping: DirectOnly<ping::Behaviour>,
+    pub kademlia: DirectOnly<kad::Behaviour<Records>>,
     pub relay_client: relay::client::Behaviour,
+    pub signalling: signalling::Behaviour,
     pub relay: Toggle<relay::Behaviour>,
-    pub streams: libp2p_stream::Behaviour,
+    pub streams: DirectOnly<libp2p_stream::Behaviour>,
 }
 
 impl Behaviour {
-    pub fn new(config: &NodeConfig, identity: &Keypair, relay_client: relay::client::Behaviour) -> Self {
+    pub fn new(
+        config: &NodeConfig,
+        identity: &Keypair,
+        relay_client: relay::client::Behaviour,
+        signalling: signalling::Behaviour,
+    ) -> Self {
         let local = identity.public().to_peer_id();
         let max = config.role.connections_max();
         let connection_limits = ConnectionLimits::default()
@@ -50,11 +57,13 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits),
             gate: Gate::default(),
             identify: identify::Behaviour::new(identify),
-            ping: ping::Behaviour::default(),
-            kademlia,
+            ping: DirectOnly::new(ping::Behaviour::default()),
+            kademlia: DirectOnly::new(kademlia),
             relay_client,
-            relay: config.role.is_server().then(|| relay::Behaviour::new(local, relay_config())).into(),
-            streams: libp2p_stream::Behaviour::new(),
+            signalling,
+            // Tabs too: when every server is gone, they signal for each other.
+            relay: (config.role != Role::ShortLived).then(|| relay::Behaviour::new(local, relay_config())).into(),
+            streams: DirectOnly::new(libp2p_stream::Behaviour::new()),
         }
     }
 }

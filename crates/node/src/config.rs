@@ -2,6 +2,7 @@
 
 use crate::limits;
 use libp2p::Multiaddr;
+use meganet_transport::StunServers;
 
 /// What a node does for the swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct NodeConfig {
     pub external: Vec<Multiaddr>,
     /// Needed for `webrtc-direct` listeners; see `meganet_transport::generate_certificate_pem`.
     pub webrtc_certificate_pem: Option<String>,
+    /// Who is asked for this node's address as others see it. Unless some are set, native peers that it is connected to.
+    pub stun: StunServers,
     /// First contacts, each ending in `/p2p/PEER`. More can be added later.
     pub bootstrap: Vec<Multiaddr>,
     /// Name and version shown to other peers.
@@ -60,6 +63,7 @@ impl NodeConfig {
             listen: Vec::new(),
             external: Vec::new(),
             webrtc_certificate_pem: None,
+            stun: StunServers::default(),
             bootstrap: Vec::new(),
             agent: format!("meganet/{}", env!("CARGO_PKG_VERSION")),
             store_quota_bytes,

@@ -12,9 +12,12 @@ pub(crate) fn build(
     config: &NodeConfig,
     identity: &Keypair,
 ) -> Result<Swarm<Behaviour>, meganet_transport::BuildError> {
-    let options = meganet_transport::Options { webrtc_certificate_pem: config.webrtc_certificate_pem.clone() };
+    let options = meganet_transport::Options {
+        webrtc_certificate_pem: config.webrtc_certificate_pem.clone(),
+        stun: config.stun.clone(),
+    };
     let built = meganet_transport::build(identity, options)?;
-    let behaviour = Behaviour::new(config, identity, built.relay_client);
+    let behaviour = Behaviour::new(config, identity, built.relay_client, built.signalling);
     let executor = |task: Pin<Box<dyn Future<Output = ()> + Send>>| platform::spawn(task);
     let swarm_config = network::swarm_config(swarm::Config::with_executor(executor), config.role);
     Ok(Swarm::new(built.transport, behaviour, identity.public().to_peer_id(), swarm_config))

@@ -1,12 +1,15 @@
-//! Natively: QUIC, TCP, `webrtc-direct`, relay circuits.
+//! Natively: WebRTC, QUIC, TCP, relay circuits.
 
 use crate::{
-    BuildError, Built, Options,
+    BuildError, Built, CONNECT_TIMEOUT, Options,
     native::{self, Certificate},
 };
 use futures::future::Either;
 use libp2p::{
-    Multiaddr, Transport, core::muxing::StreamMuxerBox, core::upgrade::Version, identity::Keypair, multiaddr::Protocol,
+    Multiaddr, Transport,
+    core::{muxing::StreamMuxerBox, transport::timeout::TransportTimeout, upgrade::Version},
+    identity::Keypair,
+    multiaddr::Protocol,
     noise, quic, relay, tcp, yamux,
 };
 
@@ -17,7 +20,8 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         None => Certificate::generate(),
     };
     let certificate = certificate.map_err(|error| BuildError::Certificate(error.to_string()))?;
-    let webrtc = native::Transport::new(native::Config { identity: identity.clone(), certificate });
+    let config = native::Config { identity: identity.clone(), certificate, stun: options.stun };
+    let (webrtc, signalling) = native::Transport::new(config);
     let secure = || noise::Config::new(identity).map_err(|error| BuildError::Noise(error.to_string()));
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
@@ -27,7 +31,7 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
     let (circuits, relay_client) = relay::client::new(identity.public().to_peer_id());
     let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure()?).multiplex(yamux::Config::default());
 
-    let transport = circuits
+    let others = circuits
         .or_transport(tcp)
         .map(|either, _| match either {
             Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
@@ -37,14 +41,16 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         .map(|either, _| match either {
             Either::Left(output) => output,
             Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
-        })
-        .or_transport(webrtc)
+        });
+    // First: the relay client takes every address with a circuit in it for its own, and some of them are `/webrtc`.
+    let transport = webrtc
+        .or_transport(TransportTimeout::new(others, CONNECT_TIMEOUT))
         .map(|either, _| match either {
-            Either::Left(output) => output,
-            Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+            Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+            Either::Right(output) => output,
         })
         .boxed();
-    Ok(Built { transport, relay_client })
+    Ok(Built { transport, relay_client, signalling })
 }
 
 pub(crate) fn can_dial(address: &Multiaddr) -> bool {

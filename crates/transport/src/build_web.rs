@@ -1,30 +1,35 @@
-//! In a tab: `webrtc-direct` through the browser's `RTCPeerConnection`, relay circuits.
+//! In a tab: WebRTC through the browser's `RTCPeerConnection`, relay circuits.
 
-use crate::{
-    BuildError, Built, Options,
-    web::{self, Budget},
-};
+use crate::{BuildError, Built, CONNECT_TIMEOUT, Options, budget::Budget, web};
 use futures::future::Either;
 use libp2p::{
-    Multiaddr, Transport, core::muxing::StreamMuxerBox, core::upgrade::Version, identity::Keypair, multiaddr::Protocol,
+    Multiaddr, Transport,
+    core::{muxing::StreamMuxerBox, transport::timeout::TransportTimeout, upgrade::Version},
+    identity::Keypair,
+    multiaddr::Protocol,
     noise, relay, yamux,
 };
 
-pub(crate) fn build(identity: &Keypair, _options: Options) -> Result<Built, BuildError> {
+pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, BuildError> {
     let secure = noise::Config::new(identity).map_err(|error| BuildError::Noise(error.to_string()))?;
     let (circuits, relay_client) = relay::client::new(identity.public().to_peer_id());
     let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure).multiplex(yamux::Config::default());
-    // Every MegaNet peer answers version 2, and a peer connection more is not to be had for nothing.
-    let direct =
-        web::Transport::new(web::Config { identity: identity.clone(), budget: Budget::default(), version_1: false });
-    let transport = circuits
-        .or_transport(direct)
+    let (webrtc, signalling) = web::Transport::new(web::Config {
+        identity: identity.clone(),
+        budget: Budget::default(),
+        // Every MegaNet peer answers version 2, and a peer connection more is not to be had for nothing.
+        version_1: false,
+        stun: options.stun,
+    });
+    // First: the relay client takes every address with a circuit in it for its own, and some of them are `/webrtc`.
+    let transport = webrtc
+        .or_transport(TransportTimeout::new(circuits, CONNECT_TIMEOUT))
         .map(|either, _| match either {
             Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
             Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
         })
         .boxed();
-    Ok(Built { transport, relay_client })
+    Ok(Built { transport, relay_client, signalling })
 }
 
 pub(crate) fn can_dial(address: &Multiaddr) -> bool {

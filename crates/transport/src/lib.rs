@@ -2,18 +2,24 @@
 //!
 //! | | dials | listens |
 //! |---|---|---|
-//! | tab | `webrtc-direct`, relay circuits | relay circuits |
-//! | native | QUIC, TCP, `webrtc-direct`, relay circuits | all of these |
+//! | tab | `webrtc-direct`, `/webrtc`, WebSocket, relay circuits | `/webrtc`, relay circuits |
+//! | native | QUIC, TCP, WebSocket, `webrtc-direct`, `/webrtc`, relay circuits | all of these |
 //!
-//! QUIC, TCP, circuits and Noise are libp2p's. WebRTC is this crate's own: [`proto`] is the protocol without I/O, [`stream`]
-//! and [`connection`] are what libp2p sees of it, and two backends carry it: `web` (the browser's) and `native` (str0m).
+//! QUIC, TCP, WebSocket, circuits and Noise are libp2p's. WebRTC is this crate's own: [`proto`] is the protocol without I/O,
+//! [`stream`] and [`connection`] are what libp2p sees of it, [`signalling`] brings private peers together, and two backends
+//! carry it: `web` (the browser's) and `native` (str0m).
 
+pub mod budget;
 mod clock;
 pub mod connection;
+mod direct;
+mod error;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 pub mod proto;
+pub mod signalling;
 pub mod stream;
+mod stun;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
 
@@ -24,30 +30,32 @@ mod imp;
 #[path = "build_web.rs"]
 mod imp;
 
+pub use direct::VERSION_PATIENCE;
+pub use error::Error;
 #[cfg(not(target_arch = "wasm32"))]
 pub use imp::generate_certificate_pem;
+pub use stun::StunServers;
 
 use libp2p::{
-    Multiaddr, PeerId, Transport,
-    core::{
-        muxing::StreamMuxerBox,
-        transport::{Boxed, timeout::TransportTimeout},
-    },
+    Multiaddr, PeerId,
+    core::{muxing::StreamMuxerBox, transport::Boxed},
     identity::Keypair,
     relay,
 };
 use std::time::Duration;
 
-/// A connection attempt, dialled or accepted, that is not done by then has failed. Without it a dial to a peer that is gone would
-/// last for as long as the browser's ICE agent keeps trying.
+/// An attempt at `webrtc-direct` or one of libp2p's own transports, dialled or accepted, that is not done by then has failed.
+/// Without it a dial to a peer that is gone would last for as long as the browser's ICE agent keeps trying.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a transport needs besides the identity.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The DTLS certificate of `webrtc-direct` listeners, as [`generate_certificate_pem`] made it. Its hash is part of the
-    /// listener's address, so it must be kept across restarts. `None`: no `webrtc-direct` (tabs never listen on it).
+    /// listener's address, so it must be kept across restarts. `None`: one for this run only (tabs never listen on it).
     pub webrtc_certificate_pem: Option<String>,
+    /// Who is asked for this peer's address as others see it. Keep a clone to name others later.
+    pub stun: StunServers,
 }
 
 /// Whether this platform has a direct transport for an address. Dialling another would only cost an attempt.
@@ -55,10 +63,11 @@ pub fn can_dial(address: &Multiaddr) -> bool {
     imp::can_dial(address)
 }
 
-/// A transport and the relay client that belongs to it.
+/// A transport, and the behaviours that belong to it: its swarm must run both.
 pub struct Built {
     pub transport: Boxed<(PeerId, StreamMuxerBox)>,
     pub relay_client: relay::client::Behaviour,
+    pub signalling: signalling::Behaviour,
 }
 
 /// Why no transport could be built.
@@ -77,6 +86,5 @@ pub enum BuildError {
 /// # Errors
 /// [`BuildError`] when the certificate is not one or the identity key cannot be used.
 pub fn build(identity: &Keypair, options: Options) -> Result<Built, BuildError> {
-    let Built { transport, relay_client } = imp::build(identity, options)?;
-    Ok(Built { transport: TransportTimeout::new(transport, CONNECT_TIMEOUT).boxed(), relay_client })
+    imp::build(identity, options)
 }

@@ -20,15 +20,19 @@ use libp2p::{
     multiaddr::Protocol,
 };
 use meganet_transport::{
+    Error, StunServers,
     connection::Connection,
-    native::{Certificate, Config, Error, Transport},
+    native::{Certificate, Config, Transport},
+    signalling::Behaviour,
     stream::Stream,
 };
 use std::{future::poll_fn, net::UdpSocket, time::Duration};
 use tokio::sync::mpsc;
 
-fn transport() -> Transport {
-    Transport::new(Config { identity: Keypair::generate_ed25519(), certificate: Certificate::generate().unwrap() })
+/// A transport, and the half of `/webrtc` that nothing here needs.
+fn transport() -> (Transport, Behaviour) {
+    let (identity, certificate) = (Keypair::generate_ed25519(), Certificate::generate().unwrap());
+    Transport::new(Config { identity, certificate, stun: StunServers::default() })
 }
 
 async fn dial(client: &mut Transport, address: Multiaddr) -> Result<(PeerId, Connection), Error> {
@@ -38,7 +42,7 @@ async fn dial(client: &mut Transport, address: Multiaddr) -> Result<(PeerId, Con
 
 /// A listener: its address, and whoever is authenticated on it.
 async fn listener() -> (Multiaddr, mpsc::Receiver<Connection>) {
-    let mut server = transport();
+    let (mut server, _behaviour) = transport();
     server.listen_on(ListenerId::next(), "/ip4/127.0.0.1/udp/0/webrtc-direct".parse().unwrap()).unwrap();
     let mut server = server.boxed();
     let Some(TransportEvent::NewAddress { listen_addr, .. }) = server.next().await else { panic!("no address") };
@@ -61,7 +65,7 @@ async fn listener() -> (Multiaddr, mpsc::Receiver<Connection>) {
 async fn pair() -> (Connection, Connection) {
     let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
     let (address, mut incoming) = listener().await;
-    let (_, client) = dial(&mut transport(), address).await.unwrap();
+    let (_, client) = dial(&mut transport().0, address).await.unwrap();
     (client, incoming.recv().await.unwrap())
 }
 
@@ -149,9 +153,9 @@ async fn another_certificate_or_another_peer_is_no_connection() {
     let hash = other.iter().find(|part| matches!(part, Protocol::Certhash(_))).unwrap();
     let forged: Multiaddr =
         address.iter().map(|part| if matches!(part, Protocol::Certhash(_)) { hash.clone() } else { part }).collect();
-    let error = dial(&mut transport(), forged).await.unwrap_err();
-    assert!(matches!(error, Error::NotConnected | Error::TimedOut), "{error}");
-    let error = dial(&mut transport(), address.with(Protocol::P2p(PeerId::random()))).await.unwrap_err();
+    let error = dial(&mut transport().0, forged).await.unwrap_err();
+    assert!(matches!(error, Error::NotConnected | Error::TimedOut { .. }), "{error}");
+    let error = dial(&mut transport().0, address.with(Protocol::P2p(PeerId::random()))).await.unwrap_err();
     assert!(matches!(error, Error::WrongPeer { .. }), "{error}");
 }
 
@@ -185,7 +189,7 @@ async fn strangers_cost_no_sockets_and_keep_nobody_out() {
         socket.send_to(&stun_request(&format!("{ufrag}:{ufrag}"), number), ("127.0.0.1", port)).unwrap();
         socket.send_to(&[number as u8; 60], ("127.0.0.1", port)).unwrap();
     }
-    let (_, _client) = dial(&mut transport(), address).await.expect("an honest peer still gets in");
+    let (_, _client) = dial(&mut transport().0, address).await.expect("an honest peer still gets in");
     assert!(incoming.recv().await.is_some());
     // Other tests open theirs meanwhile.
     assert!(open_files() < before + 100, "{} files open, {before} before", open_files());

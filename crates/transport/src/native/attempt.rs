@@ -1,12 +1,13 @@
 //! One `webrtc-direct` connection from its credentials to the authenticated peer, in both roles.
 
 use super::{
-    Certificate, Error,
+    Certificate,
     certificate::crypto,
-    driver::{BUFFERED_MAX_BYTES, DATAGRAMS_WAITING_MAX, Datagram, Driver, Wake},
+    driver::{BUFFERED_MAX_BYTES, DATAGRAMS_WAITING_MAX, Datagram, Driver, Report, TALK_WAITING_MAX, Wake},
 };
 use crate::{
     connection::{self, Connection},
+    error::Error,
     proto::{
         credentials::Ice,
         fingerprint::{Fingerprint, noise_prologue},
@@ -21,10 +22,7 @@ use libp2p::core::{
 use libp2p::{PeerId, identity::Keypair};
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 use str0m::{Candidate, IceCreds, Rtc, config::Fingerprint as DtlsFingerprint};
-use tokio::{
-    net::UdpSocket,
-    sync::{mpsc, oneshot},
-};
+use tokio::{net::UdpSocket, sync::mpsc};
 
 /// Stream id of the data channel that carries Noise.
 const NOISE_CHANNEL: u16 = 0;
@@ -56,7 +54,7 @@ pub(super) struct Attempt {
 
 /// An attempt under way, and what comes of it.
 pub(super) struct Started {
-    connected: oneshot::Receiver<Fingerprint>,
+    reports: mpsc::Receiver<Report>,
     noise: Stream,
     connection: Connection,
     role: Role,
@@ -64,7 +62,7 @@ pub(super) struct Started {
     identity: Keypair,
 }
 
-fn creds(ice: Ice) -> IceCreds {
+pub(super) fn creds(ice: Ice) -> IceCreds {
     IceCreds { ufrag: ice.ufrag, pass: ice.pwd }
 }
 
@@ -101,23 +99,25 @@ impl Attempt {
     pub fn start(self) -> Result<(Started, mpsc::Sender<Datagram>), Error> {
         let rtc = self.rtc()?;
         let (datagrams, inbox) = mpsc::channel(DATAGRAMS_WAITING_MAX);
-        let (told, connected) = oneshot::channel();
+        let (told, reports) = mpsc::channel(TALK_WAITING_MAX);
+        let (_, orders) = mpsc::channel(1);
         let wake = Arc::new(Wake::default());
         let (connection, backend) = connection::pair(wake.clone());
         let (noise, channel) = stream::pair(wake.clone());
-        let mut driver = Driver::new(rtc, self.socket, self.local, inbox, wake, backend, told);
+        let locals = vec![(self.local, self.socket)];
+        let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, orders));
         driver.add_negotiated(NOISE_CHANNEL, channel);
         tokio::spawn(driver.run());
         let (role, certificate) = (self.role, self.certificate.fingerprint());
-        let started = Started { connected, noise, connection, role, certificate, identity: self.identity };
+        let started = Started { reports, noise, connection, role, certificate, identity: self.identity };
         Ok((started, datagrams))
     }
 }
 
 impl Started {
     /// Waits for the connection and learns who is at its other end. Dropping this closes it.
-    pub async fn authenticated(self) -> Result<(PeerId, Connection), Error> {
-        let remote = self.connected.await.map_err(|_| Error::NotConnected)?;
+    pub async fn authenticated(mut self) -> Result<(PeerId, Connection), Error> {
+        let Some(Report::Connected(remote)) = self.reports.recv().await else { return Err(Error::NotConnected) };
         let noise = |prologue| Ok::<_, Error>(libp2p::noise::Config::new(&self.identity)?.with_prologue(prologue));
         // The roles are the other way round than those of dialling: in DTLS 1.2 the server is the first that can send.
         let (peer, mut secured) = match self.role {

@@ -3,7 +3,7 @@
 use crate::{
     clock,
     connection::{Backend, Closed},
-    proto::fingerprint::Fingerprint,
+    proto::{fingerprint::Fingerprint, signal::INIT_LABEL},
     stream::{Channel, Notify},
 };
 use bytes::Bytes;
@@ -14,17 +14,16 @@ use std::{
     time::{Duration, Instant},
 };
 use str0m::{
-    Event, IceConnectionState, Input, Output, Rtc,
+    Candidate, Event, IceConnectionState, Input, Output, Rtc,
     channel::{ChannelConfig, ChannelId},
     net::{Protocol, Receive},
 };
-use tokio::{
-    net::UdpSocket,
-    sync::{mpsc, oneshot},
-};
+use tokio::{net::UdpSocket, sync::mpsc};
 
 /// Datagrams of one connection that wait for its task; more are dropped, as a network drops them.
 pub(super) const DATAGRAMS_WAITING_MAX: usize = 512;
+/// Largest datagram that WebRTC sends.
+pub(super) const DATAGRAM_MAX_BYTES: usize = 2_048;
 /// Datagrams taken in before streams are looked after again.
 const DATAGRAMS_AT_ONCE: usize = 32;
 /// Bytes on the way of one connection: what the slowest reader of a fast path makes this end hold.
@@ -34,8 +33,50 @@ const LOST_AFTER: Duration = Duration::from_secs(15);
 /// Frames that break the protocol on one connection before it is closed.
 const VIOLATIONS_MAX: u32 = 32;
 
-/// A datagram, and where it came from.
-pub(super) type Datagram = (Vec<u8>, SocketAddr);
+/// A datagram.
+pub(super) struct Datagram {
+    pub bytes: Vec<u8>,
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// Which of this end's addresses it came to, as str0m knows it.
+    pub destination: SocketAddr,
+}
+
+/// A socket, and what str0m takes for its address.
+pub(super) type Local = (SocketAddr, Arc<UdpSocket>);
+
+/// What the connection's owner is told while connecting.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// ICE and DTLS are done; the other end's certificate.
+    Connected(Fingerprint),
+    /// The channel `init` is closed at both ends.
+    InitClosed,
+}
+
+/// What it may want meanwhile.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Try this way too.
+    AddCandidate(Candidate),
+    /// Close `init` once it is open.
+    CloseInit,
+}
+
+/// Reports and orders of one connection that wait.
+pub(super) const TALK_WAITING_MAX: usize = 64;
+
+/// The channel `init` of a connection that is signalled.
+enum Init {
+    None,
+    /// The other end makes it: the first of that name is no stream.
+    Expected,
+    Made {
+        id: ChannelId,
+        open: bool,
+        close: bool,
+    },
+}
 
 /// Wakes a driver.
 #[derive(Default)]
@@ -57,18 +98,19 @@ struct Entry {
 }
 
 pub(super) struct Driver {
-    pub rtc: Rtc,
-    pub socket: Arc<UdpSocket>,
-    /// What str0m takes for this end's address.
-    pub local: SocketAddr,
-    pub datagrams: mpsc::Receiver<Datagram>,
-    pub wake: Arc<Wake>,
-    pub backend: Backend,
+    rtc: Rtc,
+    locals: Vec<Local>,
+    datagrams: mpsc::Receiver<Datagram>,
+    wake: Arc<Wake>,
+    backend: Backend,
     channels: HashMap<ChannelId, Entry>,
     /// Whose turn it is to send.
     turns: VecDeque<ChannelId>,
-    /// Told the other end's certificate once there is a connection.
-    connected: Option<oneshot::Sender<Fingerprint>>,
+    /// To the owner; full only when nobody reads it any more.
+    reports: mpsc::Sender<Report>,
+    /// From the owner, until it is gone.
+    orders: Option<mpsc::Receiver<Order>>,
+    init: Init,
     lost_at: Option<Instant>,
     violations: u32,
     closed: Option<Closed>,
@@ -77,27 +119,36 @@ pub(super) struct Driver {
 impl Driver {
     pub fn new(
         rtc: Rtc,
-        socket: Arc<UdpSocket>,
-        local: SocketAddr,
+        locals: Vec<Local>,
         datagrams: mpsc::Receiver<Datagram>,
-        wake: Arc<Wake>,
-        backend: Backend,
-        connected: oneshot::Sender<Fingerprint>,
+        (wake, backend): (Arc<Wake>, Backend),
+        (reports, orders): (mpsc::Sender<Report>, mpsc::Receiver<Order>),
     ) -> Self {
         Self {
             rtc,
-            socket,
-            local,
+            locals,
             datagrams,
             wake,
             backend,
             channels: HashMap::new(),
             turns: VecDeque::new(),
-            connected: Some(connected),
+            reports,
+            orders: Some(orders),
+            init: Init::None,
             lost_at: None,
             violations: 0,
             closed: None,
         }
+    }
+
+    /// The other end makes a channel `init`.
+    pub fn expect_init(&mut self) {
+        self.init = Init::Expected;
+    }
+
+    /// This end has made the channel `init`.
+    pub fn has_init(&mut self, id: ChannelId) {
+        self.init = Init::Made { id, open: false, close: false };
     }
 
     /// Gives a stream the data channel that both ends know without a word: the one for Noise.
@@ -157,17 +208,42 @@ impl Driver {
                         }
                     }
                 },
+                order = next_order(&mut self.orders) => match order {
+                    Some(order) => self.on_order(order),
+                    None => self.orders = None,
+                },
                 () = self.wake.0.notified() => {}
                 () = tokio::time::sleep_until(wake_at.into()) => self.rtc.handle_input(Input::Timeout(Instant::now()))?,
             }
         }
     }
 
-    async fn take_in(&mut self, (bytes, source): Datagram) -> Result<(), str0m::RtcError> {
+    fn on_order(&mut self, order: Order) {
+        match order {
+            Order::AddCandidate(candidate) => self.rtc.add_remote_candidate(candidate),
+            Order::CloseInit => {
+                if let Init::Made { close, .. } = &mut self.init {
+                    *close = true;
+                    self.close_init();
+                } else {
+                    let _ = self.reports.try_send(Report::InitClosed);
+                }
+            }
+        }
+    }
+
+    /// Closes `init` if that is wanted and it is open: what was never open cannot be closed in order.
+    fn close_init(&mut self) {
+        if let Init::Made { id, open: true, close: true } = self.init {
+            self.rtc.direct_api().close_data_channel(id);
+        }
+    }
+
+    async fn take_in(&mut self, Datagram { bytes, source, destination }: Datagram) -> Result<(), str0m::RtcError> {
         // What is no datagram of WebRTC is not for us.
         let Ok(contents) = bytes.as_slice().try_into() else { return Ok(()) };
         let is_stun = bytes.first().is_some_and(|first| *first < 4);
-        let receive = Receive { proto: Protocol::Udp, source, destination: self.local, contents };
+        let receive = Receive { proto: Protocol::Udp, source, destination, contents };
         let input = Input::Receive(Instant::now(), receive);
         // Whether a STUN message proves that its sender knows the password. DTLS needs no such question here: it was told
         // apart by where it came from, and a handshake that overtakes ICE's last word would cost a second if it were dropped.
@@ -185,8 +261,10 @@ impl Driver {
                 Output::Timeout(at) => return Ok(at),
                 Output::Transmit(transmit) => {
                     // A full socket buffer drops, as a network would; SCTP sends it again.
-                    if self.socket.try_send_to(&transmit.contents, transmit.destination).is_err() {
-                        let _ = self.socket.send_to(&transmit.contents, transmit.destination).await;
+                    let from = |(address, _): &&Local| *address == transmit.source;
+                    let Some((_, socket)) = self.locals.iter().find(from).or(self.locals.first()) else { continue };
+                    if socket.try_send_to(&transmit.contents, transmit.destination).is_err() {
+                        let _ = socket.send_to(&transmit.contents, transmit.destination).await;
                     }
                 }
                 Output::Event(event) => self.on_event(event),
@@ -199,9 +277,22 @@ impl Driver {
             Event::Connected => {
                 let direct = self.rtc.direct_api();
                 let digest = direct.remote_dtls_fingerprint().and_then(|found| found.bytes.as_slice().try_into().ok());
-                if let (Some(digest), Some(connected)) = (digest, self.connected.take()) {
-                    let _ = connected.send(Fingerprint(digest));
+                if let Some(digest) = digest {
+                    let _ = self.reports.try_send(Report::Connected(Fingerprint(digest)));
                 }
+            }
+            Event::ChannelOpen(id, _) if matches!(self.init, Init::Made { id: init, .. } if init == id) => {
+                if let Init::Made { open, .. } = &mut self.init {
+                    *open = true;
+                }
+                self.close_init();
+            }
+            Event::ChannelClose(id) if matches!(self.init, Init::Made { id: init, .. } if init == id) => {
+                self.init = Init::None;
+                let _ = self.reports.try_send(Report::InitClosed);
+            }
+            Event::ChannelOpen(id, label) if matches!(self.init, Init::Expected) && label == INIT_LABEL => {
+                self.init = Init::Made { id, open: true, close: false };
             }
             Event::ChannelOpen(id, label) if !self.channels.contains_key(&id) => {
                 tracing::trace!(?id, label, "inbound data channel");
@@ -285,5 +376,13 @@ impl Driver {
             }
         }
         false
+    }
+}
+
+/// The next order; without an owner none comes.
+async fn next_order(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
+    match orders {
+        Some(orders) => orders.recv().await,
+        None => std::future::pending().await,
     }
 }

@@ -6,12 +6,12 @@
 //! than STUN makes room, for a forger never sees the answer that takes it further.
 
 use super::{
-    Certificate, Error,
+    Certificate,
     attempt::{Attempt, Role, Started},
     certificate::crypto,
-    driver::Datagram,
+    driver::{DATAGRAM_MAX_BYTES, Datagram},
 };
-use crate::proto::credentials;
+use crate::{error::Error, proto::credentials};
 use libp2p::identity::Keypair;
 use std::{
     collections::{HashMap, VecDeque},
@@ -38,8 +38,6 @@ pub const STUN_PER_S: u32 = 500;
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Attempts that wait for the swarm to take them.
 const INCOMING_WAITING_MAX: usize = 64;
-/// Largest datagram that WebRTC sends.
-const DATAGRAM_MAX_BYTES: usize = 2_048;
 /// Bytes the kernel is asked to buffer for the socket, each way.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -214,10 +212,17 @@ impl Listener {
                     // ICMP's answer to something sent earlier: not this socket's end.
                     Err(error) => tracing::trace!(%error, "receive"),
                 },
-                _ = sweep.tick() => self.by_source.retain(|_, remote| !remote.datagrams.is_closed()),
+                _ = sweep.tick() => self.sweep(),
                 () = self.incoming.closed() => return,
             }
         }
+    }
+
+    /// Forgets who is gone.
+    fn sweep(&mut self) {
+        self.by_source.retain(|_, remote| !remote.datagrams.is_closed());
+        let by_source = &self.by_source;
+        self.order.retain(|source| by_source.get(source).is_some_and(|remote| !remote.has_dtls));
     }
 
     fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr) {
@@ -226,7 +231,8 @@ impl Listener {
         {
             remote.has_dtls |= is_dtls(bytes);
             // A full queue drops, as the network does.
-            let _ = remote.datagrams.try_send((bytes.to_vec(), from));
+            let _ =
+                remote.datagrams.try_send(Datagram { bytes: bytes.to_vec(), source: from, destination: self.local });
             return;
         }
         let Ok(message) = StunMessage::parse(bytes) else { return };
@@ -278,7 +284,7 @@ impl Listener {
             identity: self.identity.clone(),
         };
         let (started, datagrams) = attempt.start()?;
-        let _ = datagrams.try_send((first.to_vec(), from));
+        let _ = datagrams.try_send(Datagram { bytes: first.to_vec(), source: from, destination: self.local });
         self.by_source.insert(from, Remote { datagrams, has_dtls: false });
         self.order.push_back(from);
         slot.send(Incoming { started, from, place });

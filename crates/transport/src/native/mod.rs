@@ -3,8 +3,10 @@
 mod attempt;
 mod certificate;
 mod driver;
+mod gather;
 mod listener;
+mod signalled;
 mod transport;
 
 pub use certificate::{Certificate, CertificateError};
-pub use transport::{Config, Error, Transport};
+pub use transport::{Config, Transport};

@@ -1,22 +1,26 @@
-//! The native `webrtc-direct` transport as libp2p sees it.
+//! The native WebRTC transport as libp2p sees it: `webrtc-direct` and `/webrtc`, dialled and listened on.
 
 use super::{
     Certificate,
     attempt::{Attempt, Role},
+    gather,
     listener::{self, Incoming},
+    signalled::Signalled,
 };
 use crate::{
+    CONNECT_TIMEOUT, clock,
     connection::Connection,
+    direct,
+    error::Error,
     proto::{
-        address::{AddressError, Direct},
-        credentials::{self, Ice, RANDOM_CHARS, UsernameError, Version},
+        address::{self, AddressError, Direct},
+        credentials::{self, Ice, RANDOM_CHARS, Version},
+        signal,
     },
+    signalling::{self, Link, Opened},
+    stun::StunServers,
 };
-use futures::{
-    FutureExt, StreamExt,
-    future::{BoxFuture, Either, select},
-    stream::SelectAll,
-};
+use futures::{FutureExt, StreamExt, channel::oneshot, future::BoxFuture, stream::SelectAll};
 use if_watch::{IfEvent, tokio::IfWatcher};
 use libp2p::core::{
     Multiaddr,
@@ -30,72 +34,37 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 use tokio::sync::mpsc;
-
-/// An attempt that is not authenticated by then has failed.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server that does not answer version 2 within this is asked in version 1 as well.
-pub const VERSION_PATIENCE: Duration = Duration::from_millis(1_500);
-
-/// Why there is no connection, or no listener.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The address is not one to dial or listen on.
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    /// The socket.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// A STUN request that is none of ours.
-    #[error(transparent)]
-    Username(#[from] UsernameError),
-    /// Too many attempts at once; the peer tries again.
-    #[error("too many connection attempts")]
-    Busy,
-    /// WebRTC itself failed.
-    #[error("{0}")]
-    Backend(String),
-    /// Nobody answered, or the certificate was not the one in the address.
-    #[error("no connection: nobody answered there with the certificate in the address")]
-    NotConnected,
-    /// The peer could not prove who it is.
-    #[error("the peer could not be authenticated: {0}")]
-    Noise(#[from] libp2p::noise::Error),
-    /// Somebody else answered.
-    #[error("the peer is {found}, not {expected}")]
-    WrongPeer {
-        /// Whom the address names.
-        expected: Box<PeerId>,
-        /// Who answered.
-        found: Box<PeerId>,
-    },
-    /// It took too long.
-    #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
-    TimedOut,
-}
 
 /// What a transport needs.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Who this peer is.
     pub identity: Keypair,
-    /// Its certificate, for both roles.
+    /// Its certificate, for all roles.
     pub certificate: Certificate,
+    /// Who tells this peer how it looks from outside, for `/webrtc`.
+    pub stun: StunServers,
 }
 
-/// Dials and listens on `webrtc-direct`.
+/// Dials and listens on `webrtc-direct` and `/webrtc`.
 pub struct Transport {
     config: Config,
     listeners: SelectAll<Listening>,
+    link: Link,
+    /// The listener of `/webrtc`.
+    signalled: Option<ListenerId>,
+    events: VecDeque<Event>,
 }
 
 impl Transport {
-    /// A transport without listeners.
+    /// A transport without listeners, and the behaviour that its swarm must run for `/webrtc`.
     #[must_use]
-    pub fn new(config: Config) -> Self {
-        Self { config, listeners: SelectAll::new() }
+    pub fn new(config: Config) -> (Self, signalling::Behaviour) {
+        let (link, behaviour) = signalling::new(config.identity.public().to_peer_id());
+        let transport = Self { config, listeners: SelectAll::new(), link, signalled: None, events: VecDeque::new() };
+        (transport, behaviour)
     }
 }
 
@@ -109,9 +78,13 @@ impl libp2p::core::Transport for Transport {
     type Dial = Upgrade;
 
     fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<Error>> {
+        if address::Signalled::is_listen(&address) {
+            self.signalled = Some(id);
+            return Ok(());
+        }
         let socket = Direct::parse_listen(&address).map_err(|_| TransportError::MultiaddrNotSupported(address))?;
         let other = |error: io::Error| TransportError::Other(error.into());
-        let Config { identity, certificate } = self.config.clone();
+        let Config { identity, certificate, .. } = self.config.clone();
         let (bound, incoming) = listener::listen(socket, certificate, identity).map_err(other)?;
         let mut events = VecDeque::new();
         let mut interfaces = None;
@@ -135,6 +108,11 @@ impl libp2p::core::Transport for Transport {
     }
 
     fn remove_listener(&mut self, id: ListenerId) -> bool {
+        if self.signalled == Some(id) {
+            self.signalled = None;
+            self.events.push_back(TransportEvent::ListenerClosed { listener_id: id, reason: Ok(()) });
+            return true;
+        }
         match self.listeners.iter_mut().find(|listener| listener.id == id) {
             Some(listener) => {
                 listener.incoming = None;
@@ -145,20 +123,60 @@ impl libp2p::core::Transport for Transport {
     }
 
     fn dial(&mut self, address: Multiaddr, _: DialOpts) -> Result<Upgrade, TransportError<Error>> {
-        let direct = match Direct::parse(&address) {
-            Ok(direct) => direct,
-            Err(AddressError::Other) => return Err(TransportError::MultiaddrNotSupported(address)),
+        match Direct::parse(&address) {
+            Ok(direct) => {
+                let config = self.config.clone();
+                let attempt = async move {
+                    direct::dial(&direct, true, |version| dial_version(config.clone(), direct.clone(), version)).await
+                };
+                return Ok(attempt.boxed());
+            }
+            Err(AddressError::Other) => {}
             Err(error) => return Err(TransportError::Other(error.into())),
-        };
-        Ok(dial(self.config.clone(), direct).boxed())
+        }
+        match self.link.routes.learn(&address).and_then(|short| address::Signalled::parse(&short)) {
+            Ok(signalled) => {
+                let opening = self.link.open(signalled.peer);
+                let config = self.config.clone();
+                Ok(async move { signal(config, signal::Role::Initiator, signalled.peer, opening.await?).await }.boxed())
+            }
+            Err(AddressError::Other) => Err(TransportError::MultiaddrNotSupported(address)),
+            Err(error) => Err(TransportError::Other(error.into())),
+        }
     }
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Event> {
-        match self.listeners.poll_next_unpin(context) {
-            Poll::Ready(Some(event)) => Poll::Ready(event),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        if let Some(event) = self.events.pop_front() {
+            return Poll::Ready(event);
+        }
+        if let Poll::Ready(Some(event)) = self.listeners.poll_next_unpin(context) {
+            return Poll::Ready(event);
+        }
+        // Nobody listens: what comes waits, and its makers run into their time-outs.
+        let Some(listener_id) = self.signalled else { return Poll::Pending };
+        match self.link.poll_inbound(context) {
+            Poll::Ready(signalling::Inbound { peer, opened }) => Poll::Ready(TransportEvent::Incoming {
+                listener_id,
+                upgrade: signal(self.config.clone(), signal::Role::Responder, peer, opened).boxed(),
+                local_addr: Multiaddr::empty().with(libp2p::multiaddr::Protocol::WebRTC),
+                send_back_addr: address::Signalled::short(peer),
+            }),
+            Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// Runs one `/webrtc` attempt in a task of its own: the end of signalling comes after the connection is there.
+async fn signal(
+    config: Config,
+    role: signal::Role,
+    peer: PeerId,
+    opened: Opened,
+) -> Result<(PeerId, Connection), Error> {
+    let (connected, result) = oneshot::channel();
+    let backend = Signalled::new(config.certificate, config.stun);
+    tokio::spawn(signalling::run(role, peer, opened, backend, connected));
+    result.await.unwrap_or(Err(Error::NotConnected))
 }
 
 impl Transport {
@@ -219,7 +237,7 @@ impl futures::Stream for Listening {
         match incoming.poll_recv(context) {
             Poll::Ready(Some(Incoming { started, from, place })) => {
                 let upgrade = async move {
-                    let authenticated = within(CONNECT_TIMEOUT, started.authenticated()).await;
+                    let authenticated = clock::within(CONNECT_TIMEOUT, started.authenticated()).await;
                     drop(place);
                     authenticated
                 };
@@ -236,35 +254,6 @@ impl futures::Stream for Listening {
             }
             Poll::Pending => Poll::Pending,
         }
-    }
-}
-
-async fn within<T>(limit: Duration, future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(limit, future).await.unwrap_or(Err(Error::TimedOut))
-}
-
-/// Dials in version 2, and in version 1 beside it when nobody answers: servers that know only that one stay silent.
-async fn dial(config: Config, direct: Direct) -> Result<(PeerId, Connection), Error> {
-    let second = {
-        let (config, direct) = (config.clone(), direct.clone());
-        async move {
-            tokio::time::sleep(VERSION_PATIENCE).await;
-            dial_version(config, direct, Version::V1).await
-        }
-    };
-    let first = dial_version(config, direct.clone(), Version::V2);
-    let (peer, connection) = within(CONNECT_TIMEOUT, async {
-        match select(first.boxed(), second.boxed()).await {
-            Either::Left((Ok(done), _)) | Either::Right((Ok(done), _)) => Ok(done),
-            // What fails at once (no network, another certificate) fails in either version.
-            Either::Left((Err(error), _)) => Err(error),
-            Either::Right((Err(_), first)) => first.await,
-        }
-    })
-    .await?;
-    match direct.peer {
-        Some(expected) if expected != peer => Err(Error::WrongPeer { expected: expected.into(), found: peer.into() }),
-        _ => Ok((peer, connection)),
     }
 }
 
@@ -302,18 +291,6 @@ async fn dial_version(config: Config, direct: Direct, version: Version) -> Resul
         identity: config.identity,
     }
     .start()?;
-    tokio::spawn(async move {
-        let mut buffer = vec![0; 2_048];
-        loop {
-            tokio::select! {
-                received = socket.recv_from(&mut buffer) => {
-                    if let Ok((len, from)) = received {
-                        let _ = datagrams.try_send((buffer.get(..len).unwrap_or_default().to_vec(), from));
-                    }
-                }
-                () = datagrams.closed() => return,
-            }
-        }
-    });
+    gather::listen(&[(local, socket)], &datagrams);
     started.authenticated().await
 }

@@ -2,11 +2,16 @@
 //!
 //! - `/ip4|ip6/…/udp/PORT/webrtc-direct/certhash/HASH[/p2p/PEER]`: a native peer, dialled without signalling.
 //! - `RELAY/p2p/R/p2p-circuit/webrtc/p2p/B`: a peer to which a relayed connection carries the signalling.
+//! - `/webrtc/p2p/B`: the same, with the relay known otherwise (a route). This is what connections are told as their
+//!   address, because they do not go through the relay.
 
 use super::fingerprint::Fingerprint;
 use libp2p::PeerId;
 use libp2p::multiaddr::{Multiaddr, Protocol};
 use std::net::{IpAddr, SocketAddr};
+
+/// Circuits in one address: the peer's own, and the one to a relay that is itself private.
+pub const CIRCUITS_MAX: usize = 2;
 
 /// A `webrtc-direct` address that can be dialled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +27,8 @@ pub struct Direct {
 /// A `/webrtc` address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signalled {
-    /// The relayed connection that carries the signalling: `RELAY/p2p/R/p2p-circuit/p2p/B`.
-    pub circuit: Multiaddr,
+    /// The relayed connection that carries the signalling, `RELAY/p2p/R/p2p-circuit/p2p/B`, if the address names it.
+    pub circuit: Option<Multiaddr>,
     /// Who must answer.
     pub peer: PeerId,
 }
@@ -46,6 +51,9 @@ pub enum AddressError {
     /// A `/webrtc` address must name its peer.
     #[error("the address names no peer")]
     NoPeer,
+    /// A relay that is reached through a relay that is reached through a relay.
+    #[error("more than {CIRCUITS_MAX} circuits in one address")]
+    TooDeep,
 }
 
 fn socket(parts: &mut libp2p::multiaddr::Iter<'_>) -> Result<SocketAddr, AddressError> {
@@ -115,50 +123,67 @@ impl Signalled {
     /// # Errors
     /// [`AddressError`]; with [`AddressError::Other`] another transport may know it.
     pub fn parse(address: &Multiaddr) -> Result<Self, AddressError> {
-        let mut circuit = Multiaddr::empty();
-        let mut parts = address.iter();
-        let mut has_circuit = false;
-        for part in parts.by_ref() {
-            if matches!(part, Protocol::WebRTC) {
-                if !has_circuit {
-                    return Err(AddressError::Other);
-                }
-                let Some(Protocol::P2p(peer)) = parts.next() else { return Err(AddressError::NoPeer) };
-                if parts.next().is_some() {
-                    return Err(AddressError::Trailing);
-                }
-                return Ok(Self { circuit: circuit.with(Protocol::P2p(peer)), peer });
-            }
-            has_circuit |= matches!(part, Protocol::P2pCircuit);
-            circuit.push(part);
+        let parts: Vec<_> = address.iter().collect();
+        let Some(at) = parts.iter().rposition(|part| matches!(part, Protocol::WebRTC)) else {
+            return Err(AddressError::Other);
+        };
+        let (before, after) = (parts.get(..at).unwrap_or_default(), parts.get(at + 1..).unwrap_or_default());
+        if after.iter().any(|part| matches!(part, Protocol::P2pCircuit)) {
+            // A circuit through this peer.
+            return Err(AddressError::Other);
         }
-        Err(AddressError::Other)
-    }
-
-    /// Reads an address to listen on, `RELAY/p2p/R/p2p-circuit/webrtc`: gives the circuit that is to be reserved.
-    ///
-    /// # Errors
-    /// [`AddressError::Other`] for another transport's.
-    pub fn parse_listen(address: &Multiaddr) -> Result<Multiaddr, AddressError> {
-        let mut circuit = address.clone();
-        match (circuit.pop(), circuit.iter().last()) {
-            (Some(Protocol::WebRTC), Some(Protocol::P2pCircuit)) => Ok(circuit),
+        let peer = match after {
+            [Protocol::P2p(peer)] => *peer,
+            [] => return Err(AddressError::NoPeer),
+            _ => return Err(AddressError::Trailing),
+        };
+        match before {
+            [] => Ok(Self { circuit: None, peer }),
+            [.., Protocol::P2p(_), Protocol::P2pCircuit] => {
+                let circuits = before.iter().filter(|part| matches!(part, Protocol::P2pCircuit)).count();
+                if circuits > CIRCUITS_MAX {
+                    return Err(AddressError::TooDeep);
+                }
+                let circuit = before.iter().cloned().chain([Protocol::P2p(peer)]).collect();
+                Ok(Self { circuit: Some(circuit), peer })
+            }
             _ => Err(AddressError::Other),
         }
     }
 
-    /// The `/webrtc` form of a relayed address: `RELAY/p2p/R/p2p-circuit[/p2p/B]` → `RELAY/p2p/R/p2p-circuit/webrtc[/p2p/B]`.
+    /// The address that names only the peer: `/webrtc/p2p/B`.
     #[must_use]
-    pub fn from_circuit(circuit: &Multiaddr) -> Multiaddr {
-        let mut address = Multiaddr::empty();
-        for part in circuit.iter() {
-            let is_circuit = matches!(part, Protocol::P2pCircuit);
-            address.push(part);
-            if is_circuit {
-                address.push(Protocol::WebRTC);
-            }
+    pub fn short(peer: PeerId) -> Multiaddr {
+        Multiaddr::empty().with(Protocol::WebRTC).with(Protocol::P2p(peer))
+    }
+
+    /// Whether an address is one to listen on: `/webrtc`. Who is to be found needs a reservation at a relay besides it.
+    #[must_use]
+    pub fn is_listen(address: &Multiaddr) -> bool {
+        let mut parts = address.iter();
+        matches!((parts.next(), parts.next()), (Some(Protocol::WebRTC), None))
+    }
+
+    /// The relay of a circuit address, as an address to dial: `RELAY/p2p/R`.
+    #[must_use]
+    pub fn relay_of(circuit: &Multiaddr) -> Option<Multiaddr> {
+        let parts: Vec<_> = circuit.iter().collect();
+        let at = parts.iter().rposition(|part| matches!(part, Protocol::P2pCircuit))?;
+        Some(parts.get(..at)?.iter().cloned().collect())
+    }
+
+    /// The `/webrtc` form of a relayed address: `RELAY/p2p/R/p2p-circuit[/p2p/B]` → `RELAY/p2p/R/p2p-circuit/webrtc[/p2p/B]`.
+    /// `None`: it is no circuit to a peer, or has that form already.
+    #[must_use]
+    pub fn from_circuit(circuit: &Multiaddr) -> Option<Multiaddr> {
+        let parts: Vec<_> = circuit.iter().collect();
+        let at = parts.iter().rposition(|part| matches!(part, Protocol::P2pCircuit))?;
+        let after = parts.get(at + 1..)?;
+        if !matches!(after, [] | [Protocol::P2p(_)]) {
+            return None;
         }
-        address
+        let before = parts.get(..=at)?.iter().cloned();
+        Some(before.chain([Protocol::WebRTC]).chain(after.iter().cloned()).collect())
     }
 }
 
@@ -216,15 +241,26 @@ mod tests {
         let relay = format!("/ip4/1.2.3.4/udp/1/webrtc-direct/certhash/{HASH}/p2p/{PEER}/p2p-circuit");
         let other = PeerId::random();
         let circuit = address(&format!("{relay}/p2p/{other}"));
-        let signalled = Signalled::from_circuit(&circuit);
+        let signalled = Signalled::from_circuit(&circuit).unwrap();
         assert_eq!(signalled, address(&format!("{relay}/webrtc/p2p/{other}")));
-        assert_eq!(Signalled::parse(&signalled), Ok(Signalled { circuit, peer: other }));
-        assert_eq!(Signalled::parse_listen(&address(&format!("{relay}/webrtc"))), Ok(address(&relay)));
+        assert_eq!(Signalled::from_circuit(&signalled), None, "it has that form");
+        assert_eq!(Signalled::parse(&signalled), Ok(Signalled { circuit: Some(circuit.clone()), peer: other }));
+        assert_eq!(Signalled::relay_of(&circuit), Some(address(relay.strip_suffix("/p2p-circuit").unwrap())));
+        assert_eq!(Signalled::parse(&Signalled::short(other)), Ok(Signalled { circuit: None, peer: other }));
+        assert!(Signalled::is_listen(&address("/webrtc")) && !Signalled::is_listen(&Signalled::short(other)));
+        let through_a_tab = format!("{relay}/webrtc/p2p/{other}/p2p-circuit");
+        let parsed = Signalled::parse(&address(&format!("{through_a_tab}/webrtc/p2p/{PEER}"))).unwrap();
+        assert_eq!(parsed.circuit, Some(address(&format!("{through_a_tab}/p2p/{PEER}"))));
+        assert_eq!(Signalled::relay_of(&parsed.circuit.unwrap()), Some(signalled.clone()));
         for (text, error) in [
             (relay.clone(), AddressError::Other),
             (format!("/ip4/1.2.3.4/udp/1/webrtc/p2p/{other}"), AddressError::Other),
+            (format!("{signalled}/p2p-circuit"), AddressError::Other),
+            (format!("{signalled}/p2p-circuit/p2p/{PEER}"), AddressError::Other),
             (format!("{relay}/webrtc"), AddressError::NoPeer),
+            ("/webrtc".to_owned(), AddressError::NoPeer),
             (format!("{relay}/webrtc/p2p/{other}/tcp/1"), AddressError::Trailing),
+            (format!("{through_a_tab}/webrtc/p2p/{PEER}/p2p-circuit/webrtc/p2p/{other}"), AddressError::TooDeep),
         ] {
             assert_eq!(Signalled::parse(&address(&text)), Err(error), "{text}");
         }

@@ -143,6 +143,18 @@ pub fn check(sdp: &str) -> Result<usize, SdpError> {
     Ok(count)
 }
 
+/// A description without its candidates, and where those point that are UDP and no names.
+#[must_use]
+pub fn split_candidates(sdp: &str) -> (String, Vec<SocketAddr>) {
+    let is_candidate = |line: &&str| line.starts_with("a=candidate:") || line.starts_with("a=end-of-candidates");
+    let rest = sdp.lines().filter(|line| !is_candidate(line)).map(|line| format!("{line}\r\n")).collect();
+    let is_udp =
+        |value: &&str| value.split_ascii_whitespace().nth(2).is_some_and(|name| name.eq_ignore_ascii_case("udp"));
+    let targets = attributes(sdp, "candidate").filter(is_udp).filter_map(|value| check_candidate_value(value).ok());
+    let socket = |target| if let Target::Socket(socket) = target { Some(socket) } else { None };
+    (rest, targets.filter_map(socket).collect())
+}
+
 /// Where a candidate points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
@@ -247,6 +259,16 @@ mod tests {
         ] {
             assert_eq!(check_candidate(malformed), Err(SdpError::Candidate), "{malformed}");
         }
+    }
+
+    #[test]
+    fn candidates_are_taken_out_of_a_description() {
+        let named =
+            "a=candidate:1 1 udp 1 abc.local 9 typ host\r\na=candidate:1 1 tcp 1 1.2.3.5 9 typ host tcptype active\r\n";
+        let (rest, targets) = split_candidates(&(answer() + named));
+        assert_eq!(targets, ["1.2.3.4:1234".parse().unwrap()]);
+        assert_eq!(check(&rest), Ok(0));
+        assert_eq!(split_candidates(&rest), (rest.clone(), vec![]));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! One `webrtc-direct` connection from the address to the authenticated peer.
 
 use super::{
-    Error,
-    budget::{self, Budget},
-    connection::{PeerConnection, Task, Wake},
-    js::reason,
+    budget,
+    connection::{Task, Wake},
+    js::js,
 };
 use crate::{
+    budget::Budget,
     connection::{self, Connection},
+    error::Error,
     proto::{
         address::Direct,
         credentials::{self, Ice, RANDOM_CHARS, Version},
@@ -20,34 +21,28 @@ use futures::AsyncWriteExt;
 use libp2p::core::{UpgradeInfo, upgrade::InboundConnectionUpgrade};
 use libp2p::{PeerId, identity::Keypair};
 use std::sync::Arc;
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{RtcDataChannelInit, RtcPeerConnection, RtcSdpType, RtcSessionDescriptionInit};
+use web_sys::{RtcConfiguration, RtcDataChannelInit, RtcPeerConnection, RtcSdpType, RtcSessionDescriptionInit};
 
 /// Stream id of the data channel that carries Noise.
 const NOISE_CHANNEL: u16 = 0;
 
-fn js(error: JsValue) -> Error {
-    Error::Backend(reason(&error))
-}
-
-fn description(kind: RtcSdpType, sdp: &str) -> RtcSessionDescriptionInit {
+pub(super) fn description(kind: RtcSdpType, sdp: &str) -> RtcSessionDescriptionInit {
     let description = RtcSessionDescriptionInit::new(kind);
     description.set_sdp(sdp);
     description
 }
 
-/// Creates a peer connection, if the budget has one left.
-fn begin(budget: Budget) -> Result<PeerConnection, Error> {
-    budget::take(budget)?;
-    RtcPeerConnection::new().map(PeerConnection).map_err(js)
+/// The description that the browser is making.
+pub(super) async fn create(making: js_sys::Promise) -> Result<String, Error> {
+    let made: RtcSessionDescriptionInit = JsFuture::from(making).await.map_err(js)?.unchecked_into();
+    made.get_sdp().ok_or(Error::NotConnected)
 }
 
 /// Sets both descriptions; the browser begins to connect. Returns its own description.
 async fn describe(peer: &RtcPeerConnection, direct: &Direct, version: Version) -> Result<String, Error> {
-    let offer = JsFuture::from(peer.create_offer()).await.map_err(js)?;
-    let offer: RtcSessionDescriptionInit = offer.unchecked_into();
-    let offer = offer.get_sdp().ok_or(Error::NotConnected)?;
+    let offer = create(peer.create_offer()).await?;
     let (offer, server) = match version {
         // The browser's own offer, untouched: browsers are about to refuse any other.
         Version::V2 => {
@@ -77,7 +72,8 @@ pub(super) async fn connect(
     direct: Direct,
     version: Version,
 ) -> Result<(PeerId, Connection), Error> {
-    let peer_connection = begin(budget)?;
+    let peer_connection = budget::peer_connection(budget, &RtcConfiguration::new())?;
+    let raw = peer_connection.0.clone();
     let wake = Arc::new(Wake::default());
     let (connection, backend) = connection::pair(wake.clone());
     let (noise, channel) = stream::pair(wake.clone());
@@ -85,17 +81,13 @@ pub(super) async fn connect(
     let init = RtcDataChannelInit::new();
     init.set_negotiated(true);
     init.set_id(NOISE_CHANNEL);
-    let data = task.peer_connection().create_data_channel_with_data_channel_dict("", &init);
+    let data = raw.create_data_channel_with_data_channel_dict("", &init);
     task.add(data, channel);
-    let offer = describe(task.peer_connection(), &direct, version).await?;
-    let own = sdp::fingerprint(&offer)?;
-    task.watch_association();
     wasm_bindgen_futures::spawn_local(task.run());
+    let offer = describe(&raw, &direct, version).await?;
+    let own = sdp::fingerprint(&offer)?;
     let peer = authenticate(&identity, noise, noise_prologue(own, direct.fingerprint)).await?;
-    match direct.peer {
-        Some(expected) if expected != peer => Err(Error::WrongPeer { expected: expected.into(), found: peer.into() }),
-        _ => Ok((peer, connection)),
-    }
+    Ok((peer, connection))
 }
 
 /// The client's side of Noise, which the server begins.

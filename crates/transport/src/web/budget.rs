@@ -1,46 +1,17 @@
-//! How many peer connections a tab may begin. Chrome gives a tab 500 for its lifetime, reloads included; after that every
-//! attempt fails until the tab is closed.
+//! Counts the peer connections that a tab begins.
 
-use crate::clock;
+use super::{connection::PeerConnection, js::js};
+use crate::{
+    budget::{Budget, BudgetError},
+    clock,
+    error::Error,
+};
 use std::{cell::RefCell, collections::VecDeque, time::Duration};
+use web_sys::{RtcConfiguration, RtcPeerConnection};
 
 /// Where the number is kept across reloads: this storage is the tab's own.
 const STORAGE_KEY: &str = "libp2p-webrtc-peer-connections";
 const HOUR: Duration = Duration::from_secs(3_600);
-
-/// Peer connections that may be begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
-    /// Within an hour.
-    pub per_hour: u32,
-    /// In the tab's lifetime.
-    pub lifetime: u32,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self { per_hour: 60, lifetime: 400 }
-    }
-}
-
-/// Why no further peer connection is begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BudgetError {
-    /// It can be tried again later.
-    #[error("{begun} connections were begun within an hour: the next one is possible later")]
-    Hour {
-        /// So many were.
-        begun: u32,
-    },
-    /// Only another tab can begin more.
-    #[error(
-        "{begun} connections were begun in this tab, and browsers allow few more: close the tab and open the page again"
-    )]
-    Lifetime {
-        /// So many were.
-        begun: u32,
-    },
-}
 
 thread_local!(static BEGUN_MS: RefCell<VecDeque<u64>> = RefCell::default());
 
@@ -49,14 +20,20 @@ fn storage() -> Option<web_sys::Storage> {
 }
 
 /// Peer connections begun in this tab's lifetime.
-pub(super) fn begun() -> u32 {
+pub fn begun() -> u32 {
     let kept = storage().and_then(|storage| storage.get_item(STORAGE_KEY).ok()?);
     let of_this_page = BEGUN_MS.with_borrow(|begun| begun.len() as u32);
     kept.and_then(|text| text.parse().ok()).unwrap_or(0).max(of_this_page)
 }
 
+/// Creates a peer connection, if the budget has one left.
+pub(super) fn peer_connection(budget: Budget, configuration: &RtcConfiguration) -> Result<PeerConnection, Error> {
+    take(budget)?;
+    RtcPeerConnection::new_with_configuration(configuration).map(PeerConnection).map_err(js)
+}
+
 /// Counts one more, if it is within the budget.
-pub(super) fn take(budget: Budget) -> Result<(), BudgetError> {
+fn take(budget: Budget) -> Result<(), BudgetError> {
     let now_ms = clock::now_ms();
     let begun = begun();
     if begun >= budget.lifetime {

@@ -4,6 +4,7 @@ use super::js::{Listener, Shared};
 use crate::{
     clock,
     connection::{Backend, Closed},
+    proto::signal::INIT_LABEL,
     stream::{Channel, Notify},
 };
 use bytes::Bytes;
@@ -47,7 +48,7 @@ impl Notify for Wake {
 }
 
 impl Wake {
-    async fn woken(&self) {
+    pub async fn woken(&self) {
         poll_fn(|context| {
             self.waker.register(context.waker());
             if self.is_set.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
@@ -68,7 +69,7 @@ pub(super) enum Event {
     Gone,
 }
 
-/// Events that wait for the task.
+/// Events that wait for the task: it is woken by each, in the microtask after the callback, and takes them all.
 #[derive(Clone)]
 pub(super) struct Events {
     queue: Shared<VecDeque<Event>>,
@@ -107,6 +108,13 @@ impl Drop for PeerConnection {
     }
 }
 
+/// The channel `init` that the other end of a signalled connection makes: no stream, and kept until it is closed.
+enum Init {
+    None,
+    Expected,
+    Made { _channel: RtcDataChannel },
+}
+
 pub(super) struct Task {
     pub backend: Backend,
     pub events: Events,
@@ -115,6 +123,8 @@ pub(super) struct Task {
     next_entry: u32,
     lost_at_ms: Option<u64>,
     violations: u32,
+    init: Init,
+    watches_association: bool,
     // Before the peer connection: callbacks are detached first.
     _listeners: Vec<Listener>,
     peer_connection: PeerConnection,
@@ -144,13 +154,20 @@ impl Task {
             next_entry: 0,
             lost_at_ms: None,
             violations: 0,
+            init: Init::None,
+            watches_association: false,
             _listeners: vec![opened, state],
             peer_connection,
         }
     }
 
+    /// The other end makes a channel `init`.
+    pub fn expect_init(&mut self) {
+        self.init = Init::Expected;
+    }
+
     /// Has the end of the SCTP association noticed: it comes at once where the state of the connection takes its time.
-    pub fn watch_association(&mut self) {
+    fn watch_association(&mut self) {
         let sctp = js_sys::Reflect::get(&self.peer_connection.0, &"sctp".into());
         let Some(sctp) = sctp.ok().and_then(|sctp| sctp.dyn_into::<web_sys::EventTarget>().ok()) else { return };
         let events = self.events.clone();
@@ -161,10 +178,6 @@ impl Task {
                 events.push(Event::Gone);
             }
         }));
-    }
-
-    pub fn peer_connection(&self) -> &RtcPeerConnection {
-        &self.peer_connection.0
     }
 
     /// Gives a stream its data channel.
@@ -233,6 +246,9 @@ impl Task {
     fn take_in_events(&mut self) -> Option<Closed> {
         while let Some(event) = self.events.pop() {
             match event {
+                Event::Opened(data) if matches!(self.init, Init::Expected) && data.label() == INIT_LABEL => {
+                    self.init = Init::Made { _channel: data };
+                }
                 Event::Opened(data) => match self.backend.accept() {
                     Some(channel) => self.add(data, channel),
                     None => data.close(),
@@ -260,7 +276,13 @@ impl Task {
                     RtcPeerConnectionState::Disconnected => {
                         self.lost_at_ms.get_or_insert(clock::now_ms() + LOST_AFTER.as_millis() as u64);
                     }
-                    _ => self.lost_at_ms = None,
+                    state => {
+                        self.lost_at_ms = None;
+                        if state == RtcPeerConnectionState::Connected && !self.watches_association {
+                            self.watches_association = true;
+                            self.watch_association();
+                        }
+                    }
                 },
                 Event::Gone => return Some(Closed::Remote),
             }

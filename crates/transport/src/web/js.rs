@@ -1,5 +1,6 @@
 //! What JavaScript throws, and callbacks that end with their owner.
 
+use crate::error::Error;
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::EventTarget;
@@ -10,6 +11,11 @@ pub(super) fn reason(error: &JsValue) -> String {
         Some(error) => String::from(error.message()),
         None => format!("{error:?}"),
     }
+}
+
+/// A thrown value as an error.
+pub(super) fn js(error: JsValue) -> Error {
+    Error::Backend(reason(&error))
 }
 
 /// A callback for one event of one object; detached when dropped.

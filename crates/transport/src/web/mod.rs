@@ -8,7 +8,8 @@ mod attempt;
 mod budget;
 mod connection;
 mod js;
+mod signalled;
 mod transport;
 
-pub use budget::{Budget, BudgetError};
-pub use transport::{Config, Error, Transport};
+pub use budget::begun as peer_connections_begun;
+pub use transport::{Config, Transport};

@@ -1,17 +1,17 @@
-//! The browser's `webrtc-direct` transport as libp2p sees it: it dials, and cannot listen.
+//! The browser's WebRTC transport as libp2p sees it: it dials `webrtc-direct`, and dials and listens on `/webrtc`.
 
-use super::{
-    attempt,
-    budget::{Budget, BudgetError},
-};
+use super::{attempt, signalled::Signalled};
 use crate::{
-    clock,
+    budget::Budget,
     connection::Connection,
+    direct,
+    error::Error,
     proto::{
-        address::{AddressError, Direct},
-        credentials::Version,
-        sdp::SdpError,
+        address::{self, AddressError, Direct},
+        signal,
     },
+    signalling::{self, Link, Opened},
+    stun::StunServers,
 };
 use futures::{
     FutureExt,
@@ -21,54 +21,16 @@ use futures::{
 };
 use libp2p::core::{
     Multiaddr,
+    multiaddr::Protocol,
     transport::{DialOpts, ListenerId, TransportError, TransportEvent},
 };
 use libp2p::{PeerId, identity::Keypair};
 use std::{
+    collections::VecDeque,
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
-
-/// An attempt that is not authenticated by then has failed.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server that does not answer version 2 within this is asked in version 1 as well.
-pub const VERSION_PATIENCE: Duration = Duration::from_millis(1_500);
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The address is not one to dial.
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    /// No more peer connections may be begun.
-    #[error(transparent)]
-    Budget(#[from] BudgetError),
-    /// The browser's own description is not as expected.
-    #[error("the browser's session description: {0}")]
-    Sdp(#[from] SdpError),
-    /// The browser refused something.
-    #[error("{0}")]
-    Backend(String),
-    /// Nobody answered, or the certificate was not the one in the address.
-    #[error("no connection: nobody answered there with the certificate in the address")]
-    NotConnected,
-    /// The peer could not prove who it is.
-    #[error("the peer could not be authenticated: {0}")]
-    Noise(#[from] libp2p::noise::Error),
-    /// Somebody else answered.
-    #[error("the peer is {found}, not {expected}")]
-    WrongPeer {
-        /// Whom the address names.
-        expected: Box<PeerId>,
-        /// Who answered.
-        found: Box<PeerId>,
-    },
-    /// It took too long.
-    #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
-    TimedOut,
-}
 
 /// What a transport needs.
 #[derive(Debug, Clone)]
@@ -79,18 +41,24 @@ pub struct Config {
     pub budget: Budget,
     /// Whether a server that does not answer version 2 is asked in version 1: it costs a second peer connection.
     pub version_1: bool,
+    /// Who tells this peer how it looks from outside, for `/webrtc`.
+    pub stun: StunServers,
 }
 
-/// Dials `webrtc-direct`.
+/// Dials `webrtc-direct` and `/webrtc`, and listens on the latter.
 pub struct Transport {
     config: Config,
+    link: Link,
+    listener: Option<ListenerId>,
+    events: VecDeque<TransportEvent<Dial, Error>>,
 }
 
 impl Transport {
-    /// A transport.
+    /// A transport that does not listen, and the behaviour that its swarm must run for `/webrtc`.
     #[must_use]
-    pub fn new(config: Config) -> Self {
-        Self { config }
+    pub fn new(config: Config) -> (Self, signalling::Behaviour) {
+        let (link, behaviour) = signalling::new(config.identity.public().to_peer_id());
+        (Self { config, link, listener: None, events: VecDeque::new() }, behaviour)
     }
 }
 
@@ -102,26 +70,71 @@ impl libp2p::core::Transport for Transport {
     type ListenerUpgrade = Dial;
     type Dial = Dial;
 
-    fn listen_on(&mut self, _: ListenerId, address: Multiaddr) -> Result<(), TransportError<Error>> {
-        Err(TransportError::MultiaddrNotSupported(address))
+    fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<Error>> {
+        if !address::Signalled::is_listen(&address) {
+            return Err(TransportError::MultiaddrNotSupported(address));
+        }
+        self.listener = Some(id);
+        Ok(())
     }
 
-    fn remove_listener(&mut self, _: ListenerId) -> bool {
-        false
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        let found = self.listener == Some(id);
+        if found {
+            self.listener = None;
+            self.events.push_back(TransportEvent::ListenerClosed { listener_id: id, reason: Ok(()) });
+        }
+        found
     }
 
     fn dial(&mut self, address: Multiaddr, _: DialOpts) -> Result<Dial, TransportError<Error>> {
-        let direct = match Direct::parse(&address) {
-            Ok(direct) => direct,
-            Err(AddressError::Other) => return Err(TransportError::MultiaddrNotSupported(address)),
+        match Direct::parse(&address) {
+            Ok(target) => return Ok(elsewhere(dial_direct(self.config.clone(), target)).boxed()),
+            Err(AddressError::Other) => {}
             Err(error) => return Err(TransportError::Other(error.into())),
-        };
-        Ok(elsewhere(dial(self.config.clone(), direct)).boxed())
+        }
+        match self.link.routes.learn(&address).and_then(|short| address::Signalled::parse(&short)) {
+            Ok(signalled) => {
+                let opening = self.link.open(signalled.peer);
+                let config = self.config.clone();
+                Ok(async move { signal(config, signal::Role::Initiator, signalled.peer, opening.await?).await }.boxed())
+            }
+            Err(AddressError::Other) => Err(TransportError::MultiaddrNotSupported(address)),
+            Err(error) => Err(TransportError::Other(error.into())),
+        }
     }
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<TransportEvent<Dial, Error>> {
-        Poll::Pending
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<TransportEvent<Dial, Error>> {
+        if let Some(event) = self.events.pop_front() {
+            return Poll::Ready(event);
+        }
+        // Nobody listens: what comes waits, and its makers run into their time-outs.
+        let Some(listener_id) = self.listener else { return Poll::Pending };
+        self.link.poll_inbound(context).map(|signalling::Inbound { peer, opened }| TransportEvent::Incoming {
+            listener_id,
+            upgrade: signal(self.config.clone(), signal::Role::Responder, peer, opened).boxed(),
+            local_addr: Multiaddr::empty().with(Protocol::WebRTC),
+            send_back_addr: address::Signalled::short(peer),
+        })
     }
+}
+
+async fn dial_direct(config: Config, target: Direct) -> Result<(PeerId, Connection), Error> {
+    let attempt = |version| attempt::connect(config.identity.clone(), config.budget, target.clone(), version);
+    direct::dial(&target, config.version_1, attempt).await
+}
+
+/// Runs one `/webrtc` attempt in a task of its own: the end of signalling comes after the connection is there.
+async fn signal(
+    config: Config,
+    role: signal::Role,
+    peer: PeerId,
+    opened: Opened,
+) -> Result<(PeerId, Connection), Error> {
+    let (connected, result) = oneshot::channel();
+    let backend = Signalled::new(config.budget, config.stun);
+    wasm_bindgen_futures::spawn_local(signalling::run(role, peer, opened, backend, connected));
+    result.await.unwrap_or(Err(Error::NotConnected))
 }
 
 /// Runs a future that holds JavaScript objects in a task of its own, and ends it when nobody waits any more: libp2p's
@@ -145,32 +158,4 @@ fn elsewhere<T: Send + 'static>(
         }
     });
     async move { result.await.unwrap_or(Err(Error::NotConnected)) }
-}
-
-/// Dials in version 2, and in version 1 beside it when nobody answers: servers that know only that one stay silent.
-async fn dial(config: Config, direct: Direct) -> Result<(PeerId, Connection), Error> {
-    let attempt = |version| attempt::connect(config.identity.clone(), config.budget, direct.clone(), version);
-    let first = attempt(Version::V2);
-    let second = async {
-        clock::sleep(VERSION_PATIENCE).await;
-        if !config.version_1 {
-            return std::future::pending().await;
-        }
-        attempt(Version::V1).await
-    };
-    let timeout = clock::sleep(CONNECT_TIMEOUT);
-    pin_mut!(first, second, timeout);
-    let either = async {
-        match select(first, second).await {
-            Either::Left((Ok(done), _)) | Either::Right((Ok(done), _)) => Ok(done),
-            // What fails at once fails in either version.
-            Either::Left((Err(error), _)) => Err(error),
-            Either::Right((Err(_), first)) => first.await,
-        }
-    };
-    pin_mut!(either);
-    match select(either, timeout).await {
-        Either::Left((result, _)) => result,
-        Either::Right(_) => Err(Error::TimedOut),
-    }
 }

@@ -1,0 +1,88 @@
+//! Why there is no connection, or no listener: one enum for both backends.
+
+use crate::{
+    budget::BudgetError,
+    proto::{
+        address::AddressError, credentials::UsernameError, sdp::SdpError, signal::SignalError,
+        signal_message::MessageError,
+    },
+};
+use libp2p::PeerId;
+use std::{io, time::Duration};
+
+/// Why there is no connection, or no listener.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address is not one to dial or listen on.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The socket.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A STUN request that is none of ours.
+    #[error(transparent)]
+    Username(#[from] UsernameError),
+    /// No more peer connections may be begun in this tab.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// The backend's own description is not as expected.
+    #[error("the own session description: {0}")]
+    Sdp(#[from] SdpError),
+    /// Signalling failed.
+    #[error("signalling with {peer}: {error}")]
+    Signalling {
+        /// The other end.
+        peer: Box<PeerId>,
+        /// What it did, or what did not work.
+        error: SignalError,
+    },
+    /// What came over the signalling stream is no message.
+    #[error("signalling with {peer}: {error}")]
+    SignalMessage {
+        /// The other end.
+        peer: Box<PeerId>,
+        /// What is wrong with it.
+        error: MessageError,
+    },
+    /// No relay reaches the peer.
+    #[error("no relay to {peer}: {reason}")]
+    NoRelay {
+        /// Whom it should reach.
+        peer: Box<PeerId>,
+        /// What the relay or the swarm said.
+        reason: String,
+    },
+    /// Both dialled at once, and the other end's dial goes on: its connection takes the place of this one.
+    #[error("{peer} is dialling too, and its dial goes on")]
+    Superseded {
+        /// The other end.
+        peer: Box<PeerId>,
+    },
+    /// Too many attempts at once; the peer tries again.
+    #[error("too many connection attempts")]
+    Busy,
+    /// WebRTC itself failed.
+    #[error("{0}")]
+    Backend(String),
+    /// Nobody answered, or the certificate was not the one that was named.
+    #[error("no connection: nobody answered there with the certificate that was named")]
+    NotConnected,
+    /// The peer could not prove who it is.
+    #[error("the peer could not be authenticated: {0}")]
+    Noise(#[from] libp2p::noise::Error),
+    /// Somebody else answered.
+    #[error("the peer is {found}, not {expected}")]
+    WrongPeer {
+        /// Whom the address names.
+        expected: Box<PeerId>,
+        /// Who answered.
+        found: Box<PeerId>,
+    },
+    /// It took too long.
+    #[error("no connection within {} s", .limit.as_secs())]
+    TimedOut {
+        /// What was given.
+        limit: Duration,
+    },
+}

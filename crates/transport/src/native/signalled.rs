@@ -1,0 +1,186 @@
+//! A `/webrtc` connection natively: descriptions and candidates for str0m.
+//!
+//! Nothing here is shared with the `webrtc-direct` listener: that one does not know its client's certificate, and leaves it to
+//! Noise. Here there is no Noise, so str0m must insist on the certificate in the other end's description.
+
+use super::{
+    Certificate,
+    certificate::crypto,
+    driver::{BUFFERED_MAX_BYTES, DATAGRAMS_WAITING_MAX, Driver, Local, Order, Report, TALK_WAITING_MAX, Wake},
+    gather::{self, gather},
+};
+use crate::{
+    connection::{self, Connection},
+    error::Error,
+    proto::{
+        sdp::{self, Target},
+        signal::INIT_LABEL,
+    },
+    signalling::{PeerConnection, Progress},
+    stun::StunServers,
+};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+use str0m::{
+    Candidate, Rtc,
+    change::{SdpAnswer, SdpOffer, SdpPendingOffer},
+    channel::ChannelId,
+};
+use tokio::sync::mpsc;
+
+/// An attempt that is not running yet.
+struct Ready {
+    rtc: Rtc,
+    locals: Vec<Local>,
+    /// The channel `init` and what waits for the answer, at the end that offers.
+    offered: Option<(ChannelId, SdpPendingOffer)>,
+}
+
+/// An attempt that runs.
+struct Running {
+    reports: mpsc::Receiver<Report>,
+    orders: mpsc::Sender<Order>,
+    connection: Option<Connection>,
+}
+
+/// One attempt; see [`PeerConnection`].
+pub(super) struct Signalled {
+    certificate: Certificate,
+    stun: StunServers,
+    ready: Option<Ready>,
+    running: Option<Running>,
+    /// Candidates in the other's description: str0m gets them once it runs.
+    early: Vec<SocketAddr>,
+}
+
+fn backend(error: impl std::fmt::Display) -> Error {
+    Error::Backend(error.to_string())
+}
+
+impl Signalled {
+    pub fn new(certificate: Certificate, stun: StunServers) -> Self {
+        Self { certificate, stun, ready: None, running: None, early: Vec::new() }
+    }
+
+    async fn begin(&mut self) -> Result<(Rtc, Vec<Local>), Error> {
+        let gathered = gather(&self.stun.get()).await?;
+        let mut rtc = Rtc::builder()
+            .set_crypto_provider(crypto())
+            .set_dtls_cert(self.certificate.to_dtls())
+            .set_fingerprint_verification(true)
+            .set_sctp_max_buffered_amount(BUFFERED_MAX_BYTES)
+            .clear_codecs()
+            .build(Instant::now());
+        for candidate in gathered.candidates {
+            rtc.add_local_candidate(candidate);
+        }
+        if gathered.is_symmetric {
+            tracing::info!("behind a NAT that gives each destination another port: some peers cannot be met directly");
+        }
+        Ok((rtc, gathered.locals))
+    }
+
+    /// Both descriptions are there: lets it connect.
+    fn start(&mut self, rtc: Rtc, locals: Vec<Local>, init: Option<ChannelId>) {
+        let (datagrams, inbox) = mpsc::channel(DATAGRAMS_WAITING_MAX);
+        let (told, reports) = mpsc::channel(TALK_WAITING_MAX);
+        let (orders, ordered) = mpsc::channel(TALK_WAITING_MAX);
+        let wake = Arc::new(Wake::default());
+        let (connection, backend) = connection::pair(wake.clone());
+        gather::listen(&locals, &datagrams);
+        let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, ordered));
+        // The one who offers has made it.
+        match init {
+            Some(id) => driver.has_init(id),
+            None => driver.expect_init(),
+        }
+        tokio::spawn(driver.run());
+        for address in self.early.drain(..) {
+            if let Ok(candidate) = Candidate::host(address, "udp") {
+                let _ = orders.try_send(Order::AddCandidate(candidate));
+            }
+        }
+        self.running = Some(Running { reports, orders, connection: Some(connection) });
+    }
+
+    /// Keeps a description's candidates for later; str0m would refuse a whole description for one with a name in it.
+    fn without_candidates(&mut self, description: &str) -> String {
+        let (rest, candidates) = sdp::split_candidates(description);
+        self.early = candidates;
+        rest
+    }
+}
+
+impl PeerConnection for Signalled {
+    async fn offer(&mut self) -> Result<String, Error> {
+        let (mut rtc, locals) = self.begin().await?;
+        let mut changes = rtc.sdp_api();
+        let id = changes.add_channel(INIT_LABEL.to_owned());
+        let (offer, pending) = changes.apply().ok_or(Error::NotConnected)?;
+        self.ready = Some(Ready { rtc, locals, offered: Some((id, pending)) });
+        Ok(offer.to_sdp_string())
+    }
+
+    async fn answer(&mut self, offer: &str) -> Result<String, Error> {
+        let offer = SdpOffer::from_sdp_string(&self.without_candidates(offer)).map_err(backend)?;
+        let (mut rtc, locals) = self.begin().await?;
+        let answer = rtc.sdp_api().accept_offer(offer).map_err(backend)?;
+        self.ready = Some(Ready { rtc, locals, offered: None });
+        Ok(answer.to_sdp_string())
+    }
+
+    async fn set_local(&mut self, _: &str) -> Result<(), Error> {
+        match self.ready.take() {
+            // The offer's answer is still to come.
+            Some(ready) if ready.offered.is_some() => self.ready = Some(ready),
+            Some(Ready { rtc, locals, .. }) => self.start(rtc, locals, None),
+            None => {}
+        }
+        Ok(())
+    }
+
+    async fn set_remote(&mut self, answer: &str) -> Result<(), Error> {
+        let answer = SdpAnswer::from_sdp_string(&self.without_candidates(answer)).map_err(backend)?;
+        let Some(Ready { mut rtc, locals, offered: Some((init, pending)) }) = self.ready.take() else {
+            return Err(Error::NotConnected);
+        };
+        rtc.sdp_api().accept_answer(pending, answer).map_err(backend)?;
+        self.start(rtc, locals, Some(init));
+        Ok(())
+    }
+
+    async fn add_candidate(&mut self, _: &str, target: Target) {
+        // Names of one local network are a browser's to resolve.
+        let Target::Socket(address) = target else { return };
+        match &self.running {
+            Some(running) => {
+                if let Ok(candidate) = Candidate::host(address, "udp") {
+                    let _ = running.orders.try_send(Order::AddCandidate(candidate));
+                }
+            }
+            None => self.early.push(address),
+        }
+    }
+
+    async fn progress(&mut self) -> Progress {
+        let Some(running) = &mut self.running else { return std::future::pending().await };
+        loop {
+            match running.reports.recv().await {
+                Some(Report::InitClosed) => return Progress::InitClosed,
+                Some(Report::Connected(_)) => {
+                    if let Some(connection) = running.connection.take() {
+                        return Progress::Connected(connection);
+                    }
+                }
+                None if running.connection.is_some() => return Progress::Failed,
+                // The connection came and went.
+                None => return Progress::InitClosed,
+            }
+        }
+    }
+
+    fn close_init(&mut self) {
+        if let Some(running) = &self.running {
+            let _ = running.orders.try_send(Order::CloseInit);
+        }
+    }
+}

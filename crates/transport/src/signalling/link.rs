@@ -1,0 +1,90 @@
+//! What the transport and the behaviour of `/webrtc` say to each other.
+
+use super::routes::Routes;
+use crate::error::Error;
+use futures::{
+    channel::{mpsc, oneshot},
+    stream::{Stream as _, StreamExt},
+};
+use libp2p::{PeerId, swarm::Stream};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+/// Dials that wait for the behaviour.
+const REQUESTS_WAITING_MAX: usize = 64;
+/// Attempts of others that wait for the swarm to take them.
+const INBOUND_WAITING_MAX: usize = 16;
+
+/// A signalling stream for an attempt. The behaviour learns its end by what is dropped or sent here.
+pub(crate) struct Opened {
+    pub stream: Stream,
+    /// Ends when the other end's dial takes the place of this one.
+    pub superseded: oneshot::Receiver<()>,
+    /// To be told `true` when a connection came of it; dropping it tells that none did.
+    pub over: oneshot::Sender<bool>,
+}
+
+/// A dial that wants a signalling stream.
+pub(crate) struct Request {
+    pub peer: PeerId,
+    pub reply: oneshot::Sender<Result<Opened, Error>>,
+}
+
+/// Somebody else's attempt.
+pub(crate) struct Inbound {
+    pub peer: PeerId,
+    pub opened: Opened,
+}
+
+/// The transport's half.
+pub(crate) struct Link {
+    pub routes: Routes,
+    requests: mpsc::Sender<Request>,
+    inbound: mpsc::Receiver<Inbound>,
+}
+
+/// The transport's half and what the behaviour's is made of.
+pub(super) fn new(routes: Routes) -> (Link, mpsc::Receiver<Request>, mpsc::Sender<Inbound>) {
+    let (requests, from_transport) = mpsc::channel(REQUESTS_WAITING_MAX);
+    let (to_transport, inbound) = mpsc::channel(INBOUND_WAITING_MAX);
+    (Link { routes, requests, inbound }, from_transport, to_transport)
+}
+
+impl Link {
+    /// Asks for a signalling stream to a peer.
+    pub fn open(&mut self, peer: PeerId) -> impl Future<Output = Result<Opened, Error>> + Send + 'static {
+        let (reply, opened) = oneshot::channel();
+        let asked = self.requests.try_send(Request { peer, reply });
+        async move {
+            asked.map_err(|_| Error::Busy)?;
+            opened.await.unwrap_or(Err(Error::Busy))
+        }
+    }
+
+    /// The next attempt of somebody else.
+    pub fn poll_inbound(&mut self, context: &mut Context<'_>) -> Poll<Inbound> {
+        match Pin::new(&mut self.inbound).poll_next(context) {
+            Poll::Ready(Some(inbound)) => Poll::Ready(inbound),
+            // The behaviour is gone, and the swarm with it.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Waits until an attempt is superseded.
+pub(super) async fn superseded(receiver: &mut oneshot::Receiver<()>) {
+    // A dropped sender says nothing: the behaviour may be gone while the attempt goes on.
+    if receiver.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The next request.
+pub(super) fn poll_request(requests: &mut mpsc::Receiver<Request>, context: &mut Context<'_>) -> Poll<Request> {
+    match requests.poll_next_unpin(context) {
+        Poll::Ready(Some(request)) => Poll::Ready(request),
+        Poll::Ready(None) | Poll::Pending => Poll::Pending,
+    }
+}

@@ -1,0 +1,34 @@
+//! `/webrtc`: connections between peers that cannot be dialled, signalled over a relayed connection (libp2p/specs
+//! `webrtc/webrtc.md`).
+//!
+//! A libp2p transport cannot open streams, so two halves work together: the transport (a backend's) asks, and the
+//! [`Behaviour`] in the same swarm answers with a signalling stream on a relayed connection, which it dials if there is none.
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `routes` | which relays reach a peer |
+//! | `link` | what transport and behaviour say to each other |
+//! | `handler` | the signalling stream of one relayed connection |
+//! | `behaviour` | which stream belongs to which attempt; simultaneous dials; the end of relayed connections |
+//! | `attempt` | one attempt: the protocol core between a stream and a backend |
+//! | `direct_only` | keeps other protocols off relayed connections |
+
+mod attempt;
+mod behaviour;
+mod direct_only;
+mod handler;
+mod link;
+mod routes;
+
+pub(crate) use attempt::{PeerConnection, Progress, run};
+pub use behaviour::{Behaviour, Event};
+pub use direct_only::{DirectOnly, is_relayed};
+pub(crate) use link::{Inbound, Link, Opened};
+pub use routes::{PEERS_MAX as ROUTED_PEERS_MAX, ROUTES_PER_PEER_MAX, Routes};
+
+/// Both halves, and the routes they share.
+pub(crate) fn new(local: libp2p::PeerId) -> (Link, Behaviour) {
+    let routes = Routes::default();
+    let (link, requests, inbound) = link::new(routes.clone());
+    (link, Behaviour::new(local, routes, requests, inbound))
+}

@@ -1,0 +1,223 @@
+//! A `/webrtc` connection in a tab: descriptions and candidates for the browser's peer connection. The browser itself insists
+//! on the certificate in the other end's description.
+
+use super::{
+    budget,
+    connection::{Task, Wake},
+    js::{Listener, Shared, js},
+};
+use crate::{
+    budget::Budget,
+    connection::{self, Connection},
+    error::Error,
+    proto::{sdp::Target, signal::INIT_LABEL},
+    signalling::{PeerConnection, Progress},
+    stun::StunServers,
+};
+use std::{collections::VecDeque, sync::Arc};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    RtcConfiguration, RtcDataChannel, RtcDataChannelState, RtcIceCandidateInit, RtcIceServer, RtcPeerConnection,
+    RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType,
+};
+
+/// What callbacks report.
+enum Event {
+    Candidate(String),
+    State,
+    InitOpen,
+    InitClosed,
+}
+
+/// Events of one attempt. They are few: a browser names a handful of candidates, and the rest happens once or twice.
+#[derive(Clone, Default)]
+struct Events {
+    queue: Shared<VecDeque<Event>>,
+    wake: Arc<Wake>,
+}
+
+impl Events {
+    fn push(&self, event: Event) {
+        self.queue.borrow_mut().push_back(event);
+        crate::stream::Notify::notify(&*self.wake);
+    }
+
+    async fn next(&self) -> Event {
+        loop {
+            let event = self.queue.borrow_mut().pop_front();
+            match event {
+                Some(event) => return event,
+                None => self.wake.woken().await,
+            }
+        }
+    }
+}
+
+/// A peer connection and what is heard of it while it is being connected.
+struct Begun {
+    // Before the peer connection: callbacks are detached first.
+    _listeners: Vec<Listener>,
+    peer_connection: RtcPeerConnection,
+    connection: Option<Connection>,
+    /// The channel `init`, at the end that makes it.
+    init: Option<RtcDataChannel>,
+    close_init: bool,
+}
+
+/// One attempt; see [`PeerConnection`].
+pub(super) struct Signalled {
+    budget: Budget,
+    stun: StunServers,
+    events: Events,
+    begun: Option<Begun>,
+}
+
+fn configuration(stun: &StunServers) -> RtcConfiguration {
+    let servers = js_sys::Array::new();
+    for server in stun.get() {
+        let entry = RtcIceServer::new();
+        entry.set_urls(&JsValue::from_str(&format!("stun:{server}")));
+        servers.push(&entry);
+    }
+    let configuration = RtcConfiguration::new();
+    configuration.set_ice_servers(&servers);
+    configuration
+}
+
+/// The JSON of a candidate; `None` for the end of candidates, of which others are told nothing.
+fn candidate_json(event: &RtcPeerConnectionIceEvent) -> Option<String> {
+    let candidate = event.candidate()?;
+    if candidate.candidate().is_empty() {
+        return None;
+    }
+    let json = js_sys::JSON::stringify(&candidate).ok()?;
+    json.as_string()
+}
+
+impl Signalled {
+    pub fn new(budget: Budget, stun: StunServers) -> Self {
+        Self { budget, stun, events: Events::default(), begun: None }
+    }
+
+    /// Creates the peer connection, and starts the task that carries its streams later.
+    fn begin(&mut self, make_init: bool) -> Result<RtcPeerConnection, Error> {
+        let peer_connection = budget::peer_connection(self.budget, &configuration(&self.stun))?;
+        let raw = peer_connection.0.clone();
+        let wake = Arc::new(Wake::default());
+        let (connection, backend) = connection::pair(wake.clone());
+        let mut task = Task::new(peer_connection, backend, wake);
+        let candidate = {
+            let events = self.events.clone();
+            Listener::new(&raw, "icecandidate", move |event| {
+                if let Some(json) = event.dyn_ref::<RtcPeerConnectionIceEvent>().and_then(candidate_json) {
+                    events.push(Event::Candidate(json));
+                }
+            })
+        };
+        let on = |target: &web_sys::EventTarget, name, event: fn() -> Event| {
+            let events = self.events.clone();
+            Listener::new(target, name, move |_| events.push(event()))
+        };
+        let mut listeners = vec![candidate, on(&raw, "connectionstatechange", || Event::State)];
+        let mut init = None;
+        if make_init {
+            let channel = raw.create_data_channel(INIT_LABEL);
+            listeners.push(on(&channel, "open", || Event::InitOpen));
+            listeners.push(on(&channel, "close", || Event::InitClosed));
+            init = Some(channel);
+        } else {
+            task.expect_init();
+        }
+        wasm_bindgen_futures::spawn_local(task.run());
+        let begun = Begun {
+            _listeners: listeners,
+            peer_connection: raw.clone(),
+            connection: Some(connection),
+            init,
+            close_init: false,
+        };
+        self.begun = Some(begun);
+        Ok(raw)
+    }
+
+    fn peer_connection(&self) -> Result<&RtcPeerConnection, Error> {
+        self.begun.as_ref().map(|begun| &begun.peer_connection).ok_or(Error::NotConnected)
+    }
+
+    fn close_init_if_open(&self) {
+        if let Some(Begun { init: Some(init), close_init: true, .. }) = &self.begun
+            && init.ready_state() == RtcDataChannelState::Open
+        {
+            init.close();
+        }
+    }
+}
+
+impl PeerConnection for Signalled {
+    async fn offer(&mut self) -> Result<String, Error> {
+        let peer_connection = self.begin(true)?;
+        super::attempt::create(peer_connection.create_offer()).await
+    }
+
+    async fn answer(&mut self, offer: &str) -> Result<String, Error> {
+        let peer_connection = self.begin(false)?;
+        let offer = super::attempt::description(RtcSdpType::Offer, offer);
+        JsFuture::from(peer_connection.set_remote_description(&offer)).await.map_err(js)?;
+        super::attempt::create(peer_connection.create_answer()).await
+    }
+
+    async fn set_local(&mut self, sdp: &str) -> Result<(), Error> {
+        let offers = self.begun.as_ref().is_some_and(|begun| begun.init.is_some());
+        let kind = if offers { RtcSdpType::Offer } else { RtcSdpType::Answer };
+        let description = super::attempt::description(kind, sdp);
+        JsFuture::from(self.peer_connection()?.set_local_description(&description)).await.map_err(js)?;
+        Ok(())
+    }
+
+    async fn set_remote(&mut self, sdp: &str) -> Result<(), Error> {
+        let answer = super::attempt::description(RtcSdpType::Answer, sdp);
+        JsFuture::from(self.peer_connection()?.set_remote_description(&answer)).await.map_err(js)?;
+        Ok(())
+    }
+
+    async fn add_candidate(&mut self, json: &str, _: Target) {
+        let Ok(peer_connection) = self.peer_connection() else { return };
+        let Ok(value) = js_sys::JSON::parse(json) else { return };
+        let candidate: RtcIceCandidateInit = value.unchecked_into();
+        let adding = peer_connection.add_ice_candidate_with_opt_rtc_ice_candidate_init(Some(&candidate));
+        // One that the browser does not like costs only itself.
+        if let Err(error) = JsFuture::from(adding).await {
+            tracing::debug!(error = super::js::reason(&error), "candidate");
+        }
+    }
+
+    async fn progress(&mut self) -> Progress {
+        loop {
+            match self.events.next().await {
+                Event::Candidate(json) => return Progress::Candidate(json),
+                Event::InitOpen => self.close_init_if_open(),
+                Event::InitClosed => return Progress::InitClosed,
+                Event::State => {
+                    let Some(begun) = &mut self.begun else { continue };
+                    match begun.peer_connection.connection_state() {
+                        RtcPeerConnectionState::Connected => {
+                            if let Some(connection) = begun.connection.take() {
+                                return Progress::Connected(connection);
+                            }
+                        }
+                        RtcPeerConnectionState::Failed | RtcPeerConnectionState::Closed => return Progress::Failed,
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn close_init(&mut self) {
+        if let Some(begun) = &mut self.begun {
+            begun.close_init = true;
+        }
+        self.close_init_if_open();
+    }
+}
