@@ -13,6 +13,7 @@
 //! | [`http`] | a small HTTP client, for chromedriver and for looking at what the bootstrap serves |
 //! | [`static_server`] | a stand-in for the bootstrap that serves the app with one answer spoiled |
 //! | [`raw_channel`] | the yardstick: a bare `RTCDataChannel` between two tabs |
+//! | [`test_peer`] | bare peers on a transport alone, ours and js-libp2p's |
 //! | [`liar`] | a peer that lies |
 //! | [`places`] | where binaries, the built app and results are |
 
@@ -37,4 +38,5 @@ pub mod scenario;
 pub mod site_frame;
 pub mod static_server;
 pub mod swarm;
+pub mod test_peer;
 pub mod wait;

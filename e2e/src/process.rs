@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use std::{
     ffi::OsStr,
     fs::File,
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -31,6 +32,26 @@ impl Process {
         program: &Path,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> Result<Self> {
+        Self::start_with(name, log_dir, program, arguments, Stdio::null())
+    }
+
+    /// The same, with its standard input kept open for [`Process::tell`].
+    pub fn start_listening(
+        name: &str,
+        log_dir: &Path,
+        program: &Path,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Result<Self> {
+        Self::start_with(name, log_dir, program, arguments, Stdio::piped())
+    }
+
+    fn start_with(
+        name: &str,
+        log_dir: &Path,
+        program: &Path,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        stdin: Stdio,
+    ) -> Result<Self> {
         let stdout = unused_path(log_dir, name);
         let stderr = stdout.with_extension("err");
         let child = Command::new("setpriv")
@@ -38,7 +59,7 @@ impl Process {
             .arg(program)
             .args(arguments)
             .env("RUST_BACKTRACE", "1")
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(File::create(&stdout)?)
             .stderr(File::create(&stderr)?)
             .spawn()
@@ -49,6 +70,12 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Writes a line to its standard input.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("its input is closed")?;
+        writeln!(stdin, "{line}").with_context(|| format!("{} does not listen", self.name))
     }
 
     /// Everything it printed so far.

@@ -54,6 +54,8 @@ enum Tool {
     Clang,
     Chromium,
     ChromeDriver,
+    /// js-libp2p runs in it, and its package manager installs that.
+    Node,
 }
 
 impl Tool {
@@ -62,6 +64,7 @@ impl Tool {
             Self::Clang => output(Command::new("clang").arg("--print-targets")).is_some_and(|it| it.contains("wasm32")),
             Self::Chromium => chromium().is_some(),
             Self::ChromeDriver => find("chromedriver").is_some(),
+            Self::Node => find("node").is_some() && find("npm").is_some(),
         }
     }
 
@@ -70,6 +73,7 @@ impl Tool {
             Self::Clang => "clang that knows wasm32, to compile ring for the browser",
             Self::Chromium => "Chromium, the browser of the end-to-end tests",
             Self::ChromeDriver => "ChromeDriver, which steers Chromium in the tests",
+            Self::Node => "Node and npm, for js-libp2p, the other end of the interoperability tests",
         }
     }
 
@@ -78,6 +82,7 @@ impl Tool {
             Self::Clang => "clang",
             Self::Chromium => "chromium",
             Self::ChromeDriver => "chromium-driver",
+            Self::Node => "npm",
         }
     }
 
@@ -86,6 +91,7 @@ impl Tool {
             Self::Clang => "clang",
             Self::Chromium => "chromium",
             Self::ChromeDriver => "chromedriver",
+            Self::Node => "npm",
         }
     }
 
@@ -94,6 +100,7 @@ impl Tool {
         match self {
             Self::Clang => "clang",
             Self::Chromium | Self::ChromeDriver => "chromium",
+            Self::Node => "npm",
         }
     }
 
@@ -103,6 +110,7 @@ impl Tool {
             Self::Clang => "llvm",
             Self::Chromium => "chromium",
             Self::ChromeDriver => "chromedriver",
+            Self::Node => "node",
         }
     }
 }
@@ -115,7 +123,7 @@ pub fn ensure(purpose: For) -> Result<()> {
     ensure_rust(purpose)?;
     let wanted: &[Tool] = match purpose {
         For::Building => &[Tool::Clang],
-        For::Testing => &[Tool::Clang, Tool::Chromium, Tool::ChromeDriver],
+        For::Testing => &[Tool::Clang, Tool::Chromium, Tool::ChromeDriver, Tool::Node],
     };
     let missing = missing(wanted, Tool::present);
     if missing.is_empty() {

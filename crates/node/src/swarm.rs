@@ -15,6 +15,9 @@ pub(crate) fn build(
     let options = meganet_transport::Options {
         webrtc_certificate_pem: config.webrtc_certificate_pem.clone(),
         stun: config.stun.clone(),
+        // Every MegaNet peer answers version 2, and a peer connection more is not to be had for nothing.
+        dial_version_1: false,
+        ..meganet_transport::Options::default()
     };
     let built = meganet_transport::build(identity, options)?;
     let behaviour = Behaviour::new(config, identity, built.relay_client, built.signalling);

@@ -20,7 +20,12 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         None => Certificate::generate(),
     };
     let certificate = certificate.map_err(|error| BuildError::Certificate(error.to_string()))?;
-    let config = native::Config { identity: identity.clone(), certificate, stun: options.stun };
+    let config = native::Config {
+        identity: identity.clone(),
+        certificate,
+        version_1: options.dial_version_1,
+        stun: options.stun,
+    };
     let (webrtc, signalling) = native::Transport::new(config);
     let secure = || noise::Config::new(identity).map_err(|error| BuildError::Noise(error.to_string()));
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))

@@ -1,6 +1,6 @@
 //! In a tab: WebRTC through the browser's `RTCPeerConnection`, relay circuits.
 
-use crate::{BuildError, Built, CONNECT_TIMEOUT, Options, budget::Budget, web};
+use crate::{BuildError, Built, CONNECT_TIMEOUT, Options, web};
 use futures::future::Either;
 use libp2p::{
     Multiaddr, Transport,
@@ -16,9 +16,8 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
     let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure).multiplex(yamux::Config::default());
     let (webrtc, signalling) = web::Transport::new(web::Config {
         identity: identity.clone(),
-        budget: Budget::default(),
-        // Every MegaNet peer answers version 2, and a peer connection more is not to be had for nothing.
-        version_1: false,
+        budget: options.budget,
+        version_1: options.dial_version_1,
         stun: options.stun,
     });
     // First: the relay client takes every address with a circuit in it for its own, and some of them are `/webrtc`.

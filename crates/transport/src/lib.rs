@@ -30,6 +30,7 @@ mod imp;
 #[path = "build_web.rs"]
 mod imp;
 
+pub use budget::Budget;
 pub use direct::VERSION_PATIENCE;
 pub use error::Error;
 #[cfg(not(target_arch = "wasm32"))]
@@ -49,13 +50,29 @@ use std::time::Duration;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a transport needs besides the identity.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The DTLS certificate of `webrtc-direct` listeners, as [`generate_certificate_pem`] made it. Its hash is part of the
     /// listener's address, so it must be kept across restarts. `None`: one for this run only (tabs never listen on it).
     pub webrtc_certificate_pem: Option<String>,
     /// Who is asked for this peer's address as others see it. Keep a clone to name others later.
     pub stun: StunServers,
+    /// Whether a `webrtc-direct` server that does not answer version 2 is asked in version 1: js-libp2p's know only that one. In
+    /// a tab this costs a second peer connection, and browsers are about to refuse what it needs.
+    pub dial_version_1: bool,
+    /// How many peer connections a tab may begin.
+    pub budget: Budget,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            webrtc_certificate_pem: None,
+            stun: StunServers::default(),
+            dial_version_1: true,
+            budget: Budget::default(),
+        }
+    }
 }
 
 /// Whether this platform has a direct transport for an address. Dialling another would only cost an attempt.

@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 /// A transport, and the half of `/webrtc` that nothing here needs.
 fn transport() -> (Transport, Behaviour) {
     let (identity, certificate) = (Keypair::generate_ed25519(), Certificate::generate().unwrap());
-    Transport::new(Config { identity, certificate, stun: StunServers::default() })
+    Transport::new(Config { identity, certificate, version_1: true, stun: StunServers::default() })
 }
 
 async fn dial(client: &mut Transport, address: Multiaddr) -> Result<(PeerId, Connection), Error> {

@@ -134,8 +134,10 @@ async fn main() -> Result<()> {
 
 fn build(identity: &Keypair) -> Result<Swarm<Behaviour>> {
     let local = identity.public().to_peer_id();
-    let options =
-        meganet_transport::Options { webrtc_certificate_pem: Some(meganet_transport::generate_certificate_pem()?) };
+    let options = meganet_transport::Options {
+        webrtc_certificate_pem: Some(meganet_transport::generate_certificate_pem()?),
+        ..meganet_transport::Options::default()
+    };
     let built = meganet_transport::build(identity, options)?;
     let mut kademlia = kad::Config::new(protocol::KADEMLIA);
     kademlia.set_query_timeout(Duration::from_secs(5)).set_record_filtering(kad::StoreInserts::FilterBoth);

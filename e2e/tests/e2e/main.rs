@@ -13,6 +13,7 @@ mod bad_input;
 mod bootstrap_gone;
 mod cookies;
 mod harness;
+mod interop;
 mod killed_while_publishing;
 mod liar;
 mod network_gone;

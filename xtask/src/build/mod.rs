@@ -2,6 +2,7 @@
 
 mod bundle;
 mod compress;
+mod test_peers;
 mod wasm;
 
 use std::collections::BTreeMap;
@@ -20,12 +21,15 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 /// Builds what `cargo xtask run` starts.
 pub fn all(workspace: &Workspace) -> Result<()> {
     native(workspace)?;
+    wasm::compile(workspace, false)?;
     web(workspace)
 }
 
 /// The same, as the checks need it: with the features that tests bring, and the test programs themselves.
 pub fn for_checks(workspace: &Workspace) -> Result<()> {
     run(workspace.cargo().arg("build").args(NATIVE).args(["--bins", "--tests"]))?;
+    wasm::compile(workspace, true)?;
+    test_peers::build(workspace)?;
     web(workspace)
 }
 
@@ -36,7 +40,7 @@ fn native(workspace: &Workspace) -> Result<()> {
 
 /// The app as static files in `dist/app`, a site's frame in `dist/site`. Does nothing when no input changed.
 fn web(workspace: &Workspace) -> Result<()> {
-    let compiled = wasm::compile(workspace)?;
+    let compiled = wasm::module(workspace, "meganet-app")?;
     let statics = read_folder(&workspace.root.join("app/static"))?;
     let frame = read_folder(&workspace.root.join("app/site-frame"))?;
     let dist = workspace.dist();
@@ -47,7 +51,7 @@ fn web(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
 
-    let generated = wasm::bind(compiled)?;
+    let generated = wasm::bind("app", compiled)?;
     let app = bundle::app(generated, statics)?;
     let site = bundle::site(frame)?;
     say(&format!("compressing the bundle, version {}", app.version));

@@ -1,4 +1,4 @@
-//! The app's Rust code as a WebAssembly module and the JavaScript that loads it.
+//! Rust code for tabs as a WebAssembly module and the JavaScript that loads it.
 
 use std::fs;
 
@@ -17,23 +17,31 @@ pub const GENERATED_WASM: &str = "app_bg.wasm";
 /// The JavaScript module that loads it.
 pub const GENERATED_JS: &str = "app.js";
 
-/// Compiles the app and returns the module as the linker wrote it.
-pub fn compile(workspace: &Workspace) -> Result<Vec<u8>> {
+/// Compiles the app, and with it what only checks need: a call for each alone would compile their dependencies twice.
+pub fn compile(workspace: &Workspace, for_checks: bool) -> Result<()> {
     let mut build = workspace.cargo();
     build.args(["build", "-p", "meganet-app", "--target", WASM_TARGET, "--profile", PROFILE]);
+    if for_checks {
+        build.args(["-p", "meganet-test-peer"]);
+    }
     // RUSTFLAGS would replace the flags that .cargo/config.toml sets for this target.
     build.env_remove("RUSTFLAGS");
-    run(&mut build)?;
-    let path = workspace.target.join(WASM_TARGET).join(PROFILE).join("meganet-app.wasm");
+    run(&mut build)
+}
+
+/// A module as the linker wrote it.
+pub fn module(workspace: &Workspace, name: &str) -> Result<Vec<u8>> {
+    let path = workspace.target.join(WASM_TARGET).join(PROFILE).join(format!("{name}.wasm"));
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// wasm-bindgen as a library: its version is the one Cargo.lock gives the app, so the two always fit.
-pub fn bind(compiled: Vec<u8>) -> Result<Files> {
+/// wasm-bindgen as a library: its version is the one Cargo.lock gives the app, so the two always fit. Makes `NAME.js` and
+/// `NAME_bg.wasm`.
+pub fn bind(name: &str, compiled: Vec<u8>) -> Result<Files> {
     say("wasm-bindgen");
     let failed = |error| anyhow!("wasm-bindgen: {error:#}");
     let mut output = Bindgen::new()
-        .input_bytes("app", compiled)
+        .input_bytes(name, compiled)
         .web(true)
         .map_err(failed)?
         .typescript(false)
@@ -43,7 +51,7 @@ pub fn bind(compiled: Vec<u8>) -> Result<Files> {
         .generate_output()
         .map_err(failed)?;
     let mut files = Files::new();
-    files.insert(GENERATED_JS.to_owned(), output.js().as_bytes().to_vec());
+    files.insert(format!("{name}.js"), output.js().as_bytes().to_vec());
     for (folder, sources) in output.snippets() {
         for (index, source) in sources.iter().enumerate() {
             files.insert(format!("snippets/{folder}/inline{index}.js"), source.as_bytes().to_vec());
@@ -52,6 +60,6 @@ pub fn bind(compiled: Vec<u8>) -> Result<Files> {
     for (path, source) in output.local_modules() {
         files.insert(format!("snippets/{path}"), source.as_bytes().to_vec());
     }
-    files.insert(GENERATED_WASM.to_owned(), output.wasm_mut().emit_wasm());
+    files.insert(format!("{name}_bg.wasm"), output.wasm_mut().emit_wasm());
     Ok(files)
 }

@@ -44,6 +44,8 @@ pub struct Config {
     pub identity: Keypair,
     /// Its certificate, for all roles.
     pub certificate: Certificate,
+    /// Whether a server that does not answer version 2 is asked in version 1.
+    pub version_1: bool,
     /// Who tells this peer how it looks from outside, for `/webrtc`.
     pub stun: StunServers,
 }
@@ -127,7 +129,10 @@ impl libp2p::core::Transport for Transport {
             Ok(direct) => {
                 let config = self.config.clone();
                 let attempt = async move {
-                    direct::dial(&direct, true, |version| dial_version(config.clone(), direct.clone(), version)).await
+                    direct::dial(&direct, config.version_1, |version| {
+                        dial_version(config.clone(), direct.clone(), version)
+                    })
+                    .await
                 };
                 return Ok(attempt.boxed());
             }

@@ -8,13 +8,12 @@
 //! - An address with a reservation at a relay is made known in its `/webrtc` form too.
 
 use super::{
-    direct_only::is_relayed,
+    direct_only::is_relayed_endpoint,
     handler::{Handler, In, Out},
     link::{self, Inbound, Opened, Request},
     routes::Routes,
 };
 use crate::{error::Error, proto::address::Signalled};
-use either::Either;
 use futures::{
     FutureExt, StreamExt,
     channel::{mpsc, oneshot},
@@ -29,7 +28,6 @@ use libp2p::{
         CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, Stream, THandler,
         THandlerInEvent, THandlerOutEvent, ToSwarm,
         dial_opts::{DialOpts, PeerCondition},
-        dummy,
     },
 };
 use std::{
@@ -69,7 +67,7 @@ struct Over {
     connected: bool,
 }
 
-type Action = ToSwarm<Event, Either<In, std::convert::Infallible>>;
+type Action = ToSwarm<Event, In>;
 
 /// See the module.
 pub struct Behaviour {
@@ -157,7 +155,7 @@ impl Behaviour {
 
     fn open(&mut self, peer_id: PeerId, id: ConnectionId) {
         let handler = NotifyHandler::One(id);
-        self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: Either::Left(In::Open) });
+        self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: In::Open });
     }
 
     /// A stream for a dial, or none.
@@ -243,37 +241,36 @@ impl Behaviour {
 }
 
 impl NetworkBehaviour for Behaviour {
-    type ConnectionHandler = Either<Handler, dummy::ConnectionHandler>;
+    // On direct connections too: js-libp2p signals on the first connection it has to the peer, whichever that is.
+    type ConnectionHandler = Handler;
     type ToSwarm = Event;
 
     fn handle_established_inbound_connection(
         &mut self,
         _: ConnectionId,
         _: PeerId,
-        local: &Multiaddr,
-        remote: &Multiaddr,
+        _: &Multiaddr,
+        _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let relayed = is_relayed(local) || is_relayed(remote);
-        Ok(if relayed { Either::Left(Handler::default()) } else { Either::Right(dummy::ConnectionHandler) })
+        Ok(Handler::default())
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         _: ConnectionId,
         _: PeerId,
-        address: &Multiaddr,
+        _: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let relayed = is_relayed(address);
-        Ok(if relayed { Either::Left(Handler::default()) } else { Either::Right(dummy::ConnectionHandler) })
+        Ok(Handler::default())
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(event) => {
                 let (peer, id) = (event.peer_id, event.connection_id);
-                if !super::direct_only::is_relayed_endpoint(event.endpoint) {
+                if !is_relayed_endpoint(event.endpoint) {
                     return;
                 }
                 self.relayed.entry(peer).or_default().push(id);
@@ -309,9 +306,8 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_connection_handler_event(&mut self, peer: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
         match event {
-            Either::Left(Out::Inbound(stream)) => self.on_inbound(peer, stream),
-            Either::Left(Out::Outbound(stream)) => self.on_outbound(peer, stream),
-            Either::Right(never) => match never {},
+            Out::Inbound(stream) => self.on_inbound(peer, stream),
+            Out::Outbound(stream) => self.on_outbound(peer, stream),
         }
     }
 

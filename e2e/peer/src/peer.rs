@@ -1,0 +1,388 @@
+//! The swarm and its calls.
+
+use crate::{
+    platform::{self, Instant},
+    protocols,
+};
+use anyhow::{Context, Result, anyhow, bail};
+use futures::{
+    FutureExt, StreamExt,
+    channel::{mpsc, oneshot},
+    future::{Either, select},
+    select,
+};
+use libp2p::{
+    Multiaddr, PeerId, Stream, StreamProtocol, Swarm, identify,
+    identity::Keypair,
+    multiaddr::Protocol,
+    ping, relay,
+    swarm::{
+        self, ConnectionId, DialError, NetworkBehaviour, SwarmEvent, behaviour::toggle::Toggle, dial_opts::DialOpts,
+    },
+};
+use meganet_transport::{
+    Budget, Options as TransportOptions, StunServers,
+    proto::address::AddressError,
+    signalling::{self, DirectOnly, is_relayed},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    future::Future,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    time::Duration,
+};
+
+/// Calls that wait for the swarm.
+const CALLS_WAITING_MAX: usize = 64;
+/// How long a relay may take until this peer has an address through it, and a remote to identify itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Attempts at a dial whose connection the other end replaced by its own.
+const POLL: Duration = Duration::from_millis(5);
+
+/// How a peer is started.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Where to listen.
+    pub listen: Vec<Multiaddr>,
+    /// A relay to be reachable through, `…/p2p/R`.
+    pub relay: Option<Multiaddr>,
+    /// Whether to be a relay.
+    pub is_relay: bool,
+    /// STUN servers.
+    pub stun: Vec<SocketAddr>,
+    /// Peer connections that a tab may begin in an hour.
+    pub per_hour: Option<u32>,
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    identify: identify::Behaviour,
+    ping: DirectOnly<ping::Behaviour>,
+    relay_client: relay::client::Behaviour,
+    signalling: signalling::Behaviour,
+    relay: Toggle<relay::Behaviour>,
+    streams: DirectOnly<libp2p_stream::Behaviour>,
+}
+
+/// Who a remote says it is.
+#[derive(Debug, Clone, Serialize)]
+pub struct Identified {
+    pub agent: String,
+    pub protocols: Vec<String>,
+}
+
+/// What there is at a moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Counts {
+    pub connections: usize,
+    pub direct: usize,
+    pub attempts: (usize, usize),
+}
+
+/// A dial that succeeded.
+#[derive(Debug, Clone, Serialize)]
+pub struct Dialled {
+    pub peer: String,
+    pub address: String,
+    pub ms: f64,
+}
+
+type Waiting = oneshot::Sender<Result<Multiaddr, String>>;
+
+/// What the swarm's task knows.
+#[derive(Default)]
+struct Known {
+    dials: HashMap<ConnectionId, Waiting>,
+    connections: HashMap<ConnectionId, (PeerId, bool)>,
+    identified: HashMap<PeerId, Identified>,
+}
+
+type Call = Box<dyn FnOnce(&mut Swarm<Behaviour>, &mut Known) + Send>;
+
+/// A running peer; ends when dropped.
+#[derive(Clone)]
+pub struct Peer {
+    id: PeerId,
+    calls: mpsc::Sender<Call>,
+    streams: libp2p_stream::Control,
+}
+
+fn relay_config() -> relay::Config {
+    relay::Config {
+        max_reservations: 2_000,
+        max_circuits: 2_000,
+        max_circuits_per_peer: 1_000,
+        reservation_rate_limiters: Vec::new(),
+        circuit_src_rate_limiters: Vec::new(),
+        ..relay::Config::default()
+    }
+}
+
+impl Peer {
+    /// Starts one. With a relay it is ready when it has a `/webrtc` address.
+    pub async fn start(options: Options) -> Result<Self> {
+        let identity = Keypair::generate_ed25519();
+        let id = identity.public().to_peer_id();
+        let stun = StunServers::default();
+        stun.set(options.stun);
+        let mut transport = TransportOptions { stun, ..TransportOptions::default() };
+        if let Some(per_hour) = options.per_hour {
+            transport.budget = Budget { per_hour, lifetime: per_hour };
+        }
+        let built = meganet_transport::build(&identity, transport)?;
+        let identify = identify::Config::new("/meganet/test/1".to_owned(), identity.public())
+            .with_agent_version("meganet-test-peer/1".to_owned());
+        let behaviour = Behaviour {
+            identify: identify::Behaviour::new(identify),
+            ping: DirectOnly::new(ping::Behaviour::default()),
+            relay_client: built.relay_client,
+            signalling: built.signalling,
+            relay: options.is_relay.then(|| relay::Behaviour::new(id, relay_config())).into(),
+            streams: DirectOnly::new(libp2p_stream::Behaviour::new()),
+        };
+        let executor = |task: Pin<Box<dyn Future<Output = ()> + Send>>| platform::spawn(task);
+        let config = swarm::Config::with_executor(executor).with_idle_connection_timeout(Duration::from_secs(3_600));
+        let mut swarm = Swarm::new(built.transport, behaviour, id, config);
+        swarm.listen_on(Multiaddr::empty().with(Protocol::WebRTC))?;
+        for address in options.listen {
+            swarm.listen_on(address)?;
+        }
+        let streams = swarm.behaviour().streams.new_control();
+        answer(streams.clone(), protocols::ECHO, |stream| protocols::answer_echo(stream).boxed())?;
+        answer(streams.clone(), protocols::TRANSFER, |stream| protocols::answer_transfer(stream).boxed())?;
+        let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
+        platform::spawn(run(swarm, waiting, options.is_relay));
+        let peer = Self { id, calls, streams };
+        if let Some(relay) = options.relay {
+            peer.reserve(relay).await?;
+        }
+        Ok(peer)
+    }
+
+    /// Asks a relay for a reservation, and waits for the `/webrtc` address that comes of it.
+    pub async fn reserve(&self, relay: Multiaddr) -> Result<()> {
+        let circuit = relay.with(Protocol::P2pCircuit);
+        self.call(move |swarm, _| swarm.listen_on(circuit).map_err(|error| error.to_string()))
+            .await?
+            .map_err(|e| anyhow!(e))?;
+        until("a /webrtc address", || async {
+            let addresses = self.addresses().await.ok()?;
+            addresses.iter().any(|address| address.contains("/p2p-circuit/webrtc")).then_some(())
+        })
+        .await
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut Swarm<Behaviour>, &mut Known) -> T + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let call: Call = Box::new(move |swarm, known| _ = reply.send(what(swarm, known)));
+        self.calls.clone().try_send(call).map_err(|_| anyhow!("the peer has stopped, or too many calls wait"))?;
+        answer.await.context("the peer has stopped")
+    }
+
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// Where others may dial it, each ending in its peer id.
+    pub async fn addresses(&self) -> Result<Vec<String>> {
+        let id = self.id;
+        self.call(move |swarm, _| {
+            let all = swarm.external_addresses().chain(swarm.listeners());
+            let full = |address: &Multiaddr| address.clone().with_p2p(id).unwrap_or_else(|address| address).to_string();
+            let mut all: Vec<_> = all.map(full).collect();
+            all.sort();
+            all.dedup();
+            all
+        })
+        .await
+    }
+
+    /// Connects directly.
+    pub async fn dial(&self, address: Multiaddr) -> Result<Dialled> {
+        let peer = peer_of(&address).context("the address names no peer")?;
+        let started = Instant::now();
+        let (sender, established) = oneshot::channel();
+        self.call(move |swarm, known| {
+            let address = match swarm.behaviour().signalling.routes().learn(&address) {
+                Ok(short) => short,
+                Err(AddressError::Other) => address,
+                Err(error) => {
+                    let _ = sender.send(Err(error.to_string()));
+                    return;
+                }
+            };
+            let opts = DialOpts::peer_id(peer)
+                .condition(swarm::dial_opts::PeerCondition::Always)
+                .addresses(vec![address])
+                .build();
+            let id = opts.connection_id();
+            match swarm.dial(opts) {
+                Ok(()) => _ = known.dials.insert(id, sender),
+                Err(error) => _ = sender.send(Err(error.to_string())),
+            }
+        })
+        .await?;
+        let address = established.await.context("the peer has stopped")?.map_err(|error| anyhow!(error))?;
+        let ms = started.elapsed().as_secs_f64() * 1_000.0;
+        Ok(Dialled { peer: peer.to_string(), address: address.to_string(), ms })
+    }
+
+    /// Who the peer says it is.
+    pub async fn identified(&self, peer: PeerId) -> Result<Identified> {
+        until("identify", move || async move { self.call(move |_, known| known.identified.get(&peer).cloned()).await.ok()? }).await
+    }
+
+    async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> Result<Stream> {
+        Ok(self.streams.clone().open_stream(peer, protocol).await?)
+    }
+
+    pub async fn ping(&self, peer: PeerId) -> Result<f64> {
+        protocols::open_ping(self.open(peer, protocols::PING).await?).await
+    }
+
+    pub async fn echo(&self, peer: PeerId, bytes: usize) -> Result<()> {
+        protocols::open_echo(self.open(peer, protocols::ECHO).await?, bytes).await
+    }
+
+    /// Sends so many bytes, so many at once; ms.
+    pub async fn send(&self, peer: PeerId, bytes: u64, piece_bytes: Option<usize>) -> Result<f64> {
+        let stream = self.open(peer, protocols::TRANSFER).await?;
+        protocols::open_send(stream, bytes, piece_bytes.unwrap_or(protocols::PIECE_BYTES)).await
+    }
+
+    /// Receives so many bytes; ms.
+    pub async fn receive(&self, peer: PeerId, bytes: u64) -> Result<f64> {
+        protocols::open_receive(self.open(peer, protocols::TRANSFER).await?, bytes).await
+    }
+
+    /// Opens a stream and leaves it to the caller.
+    pub async fn stream(&self, peer: PeerId) -> Result<Stream> {
+        self.open(peer, protocols::ECHO).await
+    }
+
+    pub async fn counts(&self) -> Result<Counts> {
+        self.call(|swarm, known| Counts {
+            connections: known.connections.len(),
+            direct: known.connections.values().filter(|(_, relayed)| !relayed).count(),
+            attempts: swarm.behaviour().signalling.under_way(),
+        })
+        .await
+    }
+
+    /// Closes the connections to a peer.
+    pub async fn close(&self, peer: PeerId) -> Result<()> {
+        self.call(move |swarm, _| _ = swarm.disconnect_peer_id(peer)).await
+    }
+
+    /// Closes every connection.
+    pub async fn close_all(&self) -> Result<()> {
+        self.call(|swarm, known| {
+            for (peer, _) in known.connections.values() {
+                let _ = swarm.disconnect_peer_id(*peer);
+            }
+        })
+        .await
+    }
+}
+
+fn answer(
+    mut streams: libp2p_stream::Control,
+    protocol: StreamProtocol,
+    answer: fn(Stream) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>,
+) -> Result<()> {
+    let mut incoming = streams.accept(protocol)?;
+    platform::spawn(async move {
+        while let Some((_, stream)) = incoming.next().await {
+            platform::spawn(async move {
+                // Whoever asked sees it at its end.
+                let _ = answer(stream).await;
+            });
+        }
+    });
+    Ok(())
+}
+
+async fn run(mut swarm: Swarm<Behaviour>, mut calls: mpsc::Receiver<Call>, is_relay: bool) {
+    let mut known = Known::default();
+    loop {
+        select! {
+            event = swarm.select_next_some() => on_event(&mut swarm, &mut known, event, is_relay),
+            call = calls.next() => match call {
+                Some(call) => call(&mut swarm, &mut known),
+                None => return,
+            },
+        }
+    }
+}
+
+fn on_event(swarm: &mut Swarm<Behaviour>, known: &mut Known, event: SwarmEvent<BehaviourEvent>, is_relay: bool) {
+    match event {
+        SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+            let address = endpoint.get_remote_address().clone();
+            known.connections.insert(connection_id, (peer_id, is_relayed(&address) || endpoint.is_relayed()));
+            if let Some(waiting) = known.dials.remove(&connection_id) {
+                let _ = waiting.send(Ok(address));
+            }
+        }
+        SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+            known.connections.remove(&connection_id);
+            if num_established == 0 {
+                known.identified.remove(&peer_id);
+            }
+        }
+        SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+            if let Some(waiting) = known.dials.remove(&connection_id) {
+                let _ = waiting.send(Err(plain(&error)));
+            }
+        }
+        // A relay names its addresses in the reservations it gives.
+        SwarmEvent::NewListenAddr { address, .. } if is_relay && !is_relayed(&address) => {
+            swarm.add_external_address(address);
+        }
+        SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+            let protocols = info.protocols.iter().map(ToString::to_string).collect();
+            known.identified.insert(peer_id, Identified { agent: info.agent_version, protocols });
+        }
+        _ => {}
+    }
+}
+
+/// A dial's error with its causes.
+fn plain(error: &DialError) -> String {
+    match error {
+        DialError::Transport(errors) => {
+            let one = |(address, error): &(Multiaddr, libp2p::TransportError<std::io::Error>)| match error {
+                libp2p::TransportError::Other(error) => format!("{address}: {error}"),
+                libp2p::TransportError::MultiaddrNotSupported(_) => format!("{address}: not supported"),
+            };
+            errors.iter().map(one).collect::<Vec<_>>().join("; ")
+        }
+        other => other.to_string(),
+    }
+}
+
+pub(crate) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
+    address.iter().filter_map(|part| if let Protocol::P2p(peer) = part { Some(peer) } else { None }).last()
+}
+
+/// Waits for something; there is no event for what is waited for here.
+async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> Result<T> {
+    let looking = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            platform::sleep(POLL).await;
+        }
+    };
+    match select(pin!(looking), pin!(platform::sleep(PATIENCE))).await {
+        Either::Left((found, _)) => Ok(found),
+        Either::Right(_) => bail!("no {what} within {} s", PATIENCE.as_secs()),
+    }
+}
