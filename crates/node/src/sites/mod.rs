@@ -10,10 +10,11 @@ pub(crate) use site::Site;
 
 use crate::{
     api::{ApiError, Event, Progress, SiteInfo, Stage},
-    fetch::{Fetcher, Means, Signal},
+    fetch::{Fetcher, Means},
     limits,
     network::HeadsFound,
     platform::{self, BoxFuture, lock},
+    signal::Signal,
     store::{SiteRecord, Store, StoreError},
 };
 use futures::{
