@@ -81,6 +81,10 @@ impl Seen {
     pub fn providers(&self) -> u32 {
         lock(&self.providers).len() as u32
     }
+
+    pub fn is_forgotten(&self) -> bool {
+        self.forgotten.load(Ordering::Relaxed)
+    }
 }
 
 /// What the fetch task needs from the node.
@@ -352,7 +356,7 @@ impl Task {
                 for reply in self.waiting.remove(&chunk).unwrap_or_default().replies {
                     let _ = reply.send(Ok(sealed.clone()));
                 }
-                if self.seen.forgotten.load(Ordering::Relaxed) {
+                if self.seen.is_forgotten() {
                     return;
                 }
                 self.unchecked_bytes += sealed.len() as u64;
