@@ -2,7 +2,7 @@
 
 use super::*;
 use meganet_core::keys::SiteKey;
-use meganet_node::api::{Progress, Timings};
+use meganet_node::api::Progress;
 
 fn address(seed: u8) -> Address {
     SiteKey::from_seed([seed; 32]).address()
@@ -15,23 +15,10 @@ fn link(seed: u8, path: &str) -> Link {
 fn site(seed: u8, sequence: u64) -> Box<SiteInfo> {
     Box::new(SiteInfo {
         address: address(seed),
-        title: "T".into(),
-        index: None,
         sequence,
-        time_ms: 0,
-        confirmed_ms: None,
-        confirmed: false,
-        total_bytes: 1,
         files: Some(1),
-        chunks: 1,
-        held_chunks: 1,
         held_bytes: Some(1),
-        holders: 0,
-        sources: Vec::new(),
-        conflicting: false,
-        pinned: false,
-        own: false,
-        timings: Timings::default(),
+        ..crate::words::tests::site()
     })
 }
 

@@ -229,7 +229,7 @@ mod tests {
     use crate::socket::{Backend, client::RemoteNode, server::Server};
     use futures::{FutureExt, future::BoxFuture, stream, stream::BoxStream};
     use meganet_core::keys::SiteKey;
-    use meganet_node::api::{SiteInfo, Timings};
+    use meganet_node::api::SiteInfo;
 
     /// A site of two files that is updated after the first was read.
     struct Updated(Address);
@@ -238,23 +238,12 @@ mod tests {
         fn site(&self) -> SiteInfo {
             SiteInfo {
                 address: self.0,
-                title: "Updated".into(),
-                index: None,
                 sequence: 1,
-                time_ms: 0,
-                confirmed_ms: None,
-                confirmed: false,
                 total_bytes: 6,
                 files: Some(2),
                 chunks: 2,
                 held_chunks: 2,
-                held_bytes: None,
-                holders: 0,
-                sources: Vec::new(),
-                conflicting: false,
-                pinned: false,
-                own: false,
-                timings: Timings::default(),
+                ..crate::show::tests::site()
             }
         }
     }

@@ -156,14 +156,13 @@ fn ago(time_ms: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use meganet_core::keys::SiteKey;
     use meganet_node::api::Timings;
 
-    #[test]
-    fn a_site_that_is_not_open_claims_nothing_unknown() {
-        let open = SiteInfo {
+    pub fn site() -> SiteInfo {
+        SiteInfo {
             address: SiteKey::from_seed([1; 32]).address(),
             title: "T".into(),
             index: None,
@@ -182,7 +181,12 @@ mod tests {
             pinned: false,
             own: true,
             timings: Timings::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_site_that_is_not_open_claims_nothing_unknown() {
+        let open = site();
         let text = site_text(&open);
         assert!(text.contains("[own, confirmed as the newest version less than a minute ago]"), "{text}");
         assert!(text.ends_with("version 7, 3 files, 2.00 KiB, 4 of 5 chunks here (1.00 KiB), 2 other holders known"));

@@ -18,7 +18,7 @@ use meganet_core::exchange::{Answerer, Ask, Asker, AskerEvent};
 use meganet_core::hash::ChunkId;
 use meganet_core::head::{Head, HeadInner};
 use meganet_core::keys::{ReadKey, SiteKey};
-use meganet_core::limits::{CHUNK_CONTENT_MAX_BYTES, FRAME_MAX_TO_TAB};
+use meganet_core::limits::{CHUNK_CONTENT_MAX_BYTES, FRAME_MAX_BYTES};
 use meganet_core::wire::{FrameDecoder, Request, Response};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
@@ -43,8 +43,8 @@ fn report(what: &str, ns: f64) {
 
 /// Moves one chunk from an answerer to an asker through frames, as the node does.
 fn exchange(id: ChunkId, sealed: &Bytes) {
-    let (mut asker, mut answerer) = (Asker::new(), Answerer::new(FRAME_MAX_TO_TAB));
-    let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
+    let (mut asker, mut answerer) = (Asker::new(), Answerer::new(FRAME_MAX_BYTES));
+    let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
     asker.ask_chunk(id).expect("asked");
     while let Some(request) = asker.poll_send() {
         answerer.handle(Request::decode_shared(request.encode().into()).expect("canonical")).expect("within the rules");

@@ -68,10 +68,8 @@ pub const PLANNER_CHUNKS_MAX: usize = MANIFEST_MAX_CHUNKS + HEAD_MANIFEST_CHUNKS
 /// Banned peers one planner remembers; the oldest are forgotten first.
 pub const PLANNER_BANS_MAX: usize = 1_024;
 
-/// One frame toward a tab, in bytes with its length prefix.
-pub const FRAME_MAX_TO_TAB: usize = 16_000;
-/// One frame from a tab, in bytes with its length prefix.
-pub const FRAME_MAX_FROM_TAB: usize = 8_000;
+/// One frame, in bytes with its length prefix: it fits into one WebRTC message of 16 KiB.
+pub const FRAME_MAX_BYTES: usize = 16_000;
 /// What a [`wire::Response::Part`](crate::wire::Response::Part) adds to its data at most, in bytes with the frame's prefix.
 pub const PART_OVERHEAD_BYTES: usize = 32;
 /// Chunk ids in one question "which of these do you have?".

@@ -9,7 +9,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use crate::hash::ChunkId;
 use crate::keys::BlindedKey;
-use crate::limits::{CHUNK_MAX_BYTES, FRAME_MAX_TO_TAB, HAVE_MAX_CHUNKS, HEAD_MAX_BYTES};
+use crate::limits::{CHUNK_MAX_BYTES, FRAME_MAX_BYTES, HAVE_MAX_CHUNKS, HEAD_MAX_BYTES};
 use crate::proto::{self, request, response};
 
 /// A question, or a word about earlier ones, from the side that opened the stream.
@@ -208,8 +208,8 @@ impl Request {
     /// # Errors
     /// The first rule it breaks.
     pub fn decode_shared(bytes: Bytes) -> Result<Self, WireError> {
-        if bytes.len() > FRAME_MAX_TO_TAB {
-            return Err(WireError::FrameTooLarge { max: FRAME_MAX_TO_TAB });
+        if bytes.len() > FRAME_MAX_BYTES {
+            return Err(WireError::FrameTooLarge { max: FRAME_MAX_BYTES });
         }
         let message: proto::Request = proto::decode(bytes).map_err(|_| WireError::Encoding)?;
         let id = message.id;
@@ -303,8 +303,8 @@ impl Response {
     /// # Errors
     /// The first rule it breaks.
     pub fn decode_shared(bytes: Bytes) -> Result<Self, WireError> {
-        if bytes.len() > FRAME_MAX_TO_TAB {
-            return Err(WireError::FrameTooLarge { max: FRAME_MAX_TO_TAB });
+        if bytes.len() > FRAME_MAX_BYTES {
+            return Err(WireError::FrameTooLarge { max: FRAME_MAX_BYTES });
         }
         let message = proto::Response::decode(bytes.clone()).map_err(|_| WireError::Encoding)?;
         let is_canonical = match &message.kind {

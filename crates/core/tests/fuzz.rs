@@ -24,9 +24,7 @@ use meganet_core::fetch::{Action, Config, Failure, Planner};
 use meganet_core::hash::{ChunkId, HeadHash};
 use meganet_core::head::{Head, HeadInner};
 use meganet_core::keys::{BlindedKey, ReadKey, SiteKey};
-use meganet_core::limits::{
-    CHUNK_MAX_BYTES, CHUNKS_IN_FLIGHT, FRAME_MAX_FROM_TAB, FRAME_MAX_TO_TAB, REQUESTS_OPEN_MAX,
-};
+use meganet_core::limits::{CHUNK_MAX_BYTES, CHUNKS_IN_FLIGHT, FRAME_MAX_BYTES, REQUESTS_OPEN_MAX};
 use meganet_core::manifest::{Entry, Manifest};
 use meganet_core::path;
 use meganet_core::peer_list::{self, PeerEntry, PeerList};
@@ -286,23 +284,23 @@ fn fuzz_frame_decoder() {
     let stream: Vec<u8> = response_seeds().iter().flat_map(|body| frame(body)).collect();
     check!().with_test_time(SECONDS).with_iterations(40_000).with_generator(operations()).for_each(|input| {
         let bytes = damaged(input, std::slice::from_ref(&stream));
-        let mut whole = FrameDecoder::new(FRAME_MAX_FROM_TAB);
+        let mut whole = FrameDecoder::new(FRAME_MAX_BYTES);
         whole.push(&bytes);
         let all: Vec<_> = whole.by_ref().collect();
         // However the stream is cut, the same frames come out of it.
         let mut cuts = Input(input);
-        let mut decoder = FrameDecoder::new(FRAME_MAX_FROM_TAB);
+        let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
         let (mut pieces, mut rest) = (Vec::new(), &bytes[..]);
         while !rest.is_empty() {
             let len = (usize::from(cuts.byte()) + 1).min(rest.len());
             decoder.push(&rest[..len]);
             pieces.extend(decoder.by_ref());
             rest = &rest[len..];
-            assert!(decoder.buffered() <= FRAME_MAX_FROM_TAB);
+            assert!(decoder.buffered() <= FRAME_MAX_BYTES);
         }
         assert_eq!(pieces, all);
         for body in all.into_iter().flatten() {
-            assert!(frame(&body).len() <= FRAME_MAX_FROM_TAB);
+            assert!(frame(&body).len() <= FRAME_MAX_BYTES);
         }
     });
 }
@@ -447,7 +445,7 @@ fn site_blinded() -> BlindedKey {
 fn fuzz_answerer() {
     check!().with_test_time(SECONDS).with_iterations(15_000).with_generator(operations()).for_each(|input| {
         let mut input = Input(input);
-        let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
+        let mut answerer = Answerer::new(FRAME_MAX_BYTES);
         let (mut credit, mut sent, mut now_ms) = (0_u64, 0_u64, 0_u64);
         let mut asked = Vec::new();
         while !input.is_empty() {
@@ -476,7 +474,7 @@ fn fuzz_answerer() {
                 _ => {
                     now_ms += u64::from(b);
                     if let Some(response) = answerer.next_frame(now_ms) {
-                        assert!(response.encode_frame().len() <= FRAME_MAX_TO_TAB);
+                        assert!(response.encode_frame().len() <= FRAME_MAX_BYTES);
                         assert_eq!(Response::decode(&response.encode()), Ok(response.clone()));
                         if let Response::Part { data, .. } = response {
                             sent += data.len() as u64;

@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use meganet_core::head::Head;
-use meganet_core::limits::{FRAME_MAX_TO_TAB, HEAD_MAX_BYTES, MANIFEST_MAX_BYTES, PEER_LIST_MAX_BYTES};
+use meganet_core::limits::{FRAME_MAX_BYTES, HEAD_MAX_BYTES, MANIFEST_MAX_BYTES, PEER_LIST_MAX_BYTES};
 use meganet_core::manifest::Manifest;
 use meganet_core::wire::{FrameDecoder, Request, Response};
 use meganet_core::{chunk, hash, peer_list};
@@ -96,7 +96,7 @@ fn case_10_a_gigabyte_that_is_announced_is_not_allocated() {
 
 #[test]
 fn case_10_a_frame_decoder_holds_one_read_and_one_frame() {
-    let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
+    let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
     let mut frame = varint(15_998);
     frame.extend(vec![7; 15_998]);
     let stream = frame.repeat(100);
@@ -108,8 +108,8 @@ fn case_10_a_frame_decoder_holds_one_read_and_one_frame() {
             }
         }
     });
-    assert!(peak < 5 * FRAME_MAX_TO_TAB && left < 5 * FRAME_MAX_TO_TAB as isize, "{peak} bytes, {left} left");
-    let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
+    assert!(peak < 5 * FRAME_MAX_BYTES && left < 5 * FRAME_MAX_BYTES as isize, "{peak} bytes, {left} left");
+    let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
     let prefix = varint(1 << 30);
     let (peak, left) = measure(|| {
         decoder.push(&prefix);

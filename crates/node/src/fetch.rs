@@ -5,6 +5,7 @@ use crate::{
     limits,
     network::Network,
     platform::{self, BoxFuture, lock},
+    signal::{Problems, Signal},
     store::{Store, StoreError},
 };
 use bytes::Bytes;
@@ -80,6 +81,10 @@ impl Seen {
     pub fn providers(&self) -> u32 {
         lock(&self.providers).len() as u32
     }
+
+    pub fn is_forgotten(&self) -> bool {
+        self.forgotten.load(Ordering::Relaxed)
+    }
 }
 
 /// What the fetch task needs from the node.
@@ -95,37 +100,6 @@ pub(crate) struct Means {
     pub problems: Problems,
     /// Has the quota looked at.
     pub received_much: Signal,
-}
-
-/// A wake-up for one task; several before it wakes are one.
-#[derive(Clone)]
-pub(crate) struct Signal(Arc<Mutex<mpsc::Sender<()>>>);
-
-impl Signal {
-    pub fn new() -> (Self, mpsc::Receiver<()>) {
-        let (sender, receiver) = mpsc::channel(0);
-        (Self(Arc::new(Mutex::new(sender))), receiver)
-    }
-
-    pub fn wake(&self) {
-        // Full: it has yet to wake for the one before. Closed: there is nobody to wake.
-        let _ = lock(&self.0).try_send(());
-    }
-}
-
-/// Where storage failures are told; over a bound the user knows already.
-#[derive(Clone)]
-pub(crate) struct Problems(Arc<Mutex<mpsc::Sender<StoreError>>>);
-
-impl Problems {
-    pub fn new() -> (Self, mpsc::Receiver<StoreError>) {
-        let (sender, receiver) = mpsc::channel(limits::EVENT_QUEUE);
-        (Self(Arc::new(Mutex::new(sender))), receiver)
-    }
-
-    pub fn tell(&self, error: StoreError) {
-        let _ = lock(&self.0).try_send(error);
-    }
 }
 
 /// A handle on one site's fetch task; the task ends when every handle is dropped.
@@ -382,7 +356,7 @@ impl Task {
                 for reply in self.waiting.remove(&chunk).unwrap_or_default().replies {
                     let _ = reply.send(Ok(sealed.clone()));
                 }
-                if self.seen.forgotten.load(Ordering::Relaxed) {
+                if self.seen.is_forgotten() {
                     return;
                 }
                 self.unchecked_bytes += sealed.len() as u64;

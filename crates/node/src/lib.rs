@@ -25,6 +25,7 @@ mod network;
 mod node;
 pub mod platform;
 mod records;
+mod signal;
 mod sites;
 pub mod store;
 mod swarm;

@@ -4,10 +4,11 @@ use crate::{
     api::{ApiError, Command, Contribution, Event, IDS_MAX, PeerInfo, Phase, Reply, Stage, Status},
     config::{NodeConfig, Role},
     exchange::{self, Exchange},
-    fetch::{Means, Problems, Signal},
+    fetch::Means,
     limits,
     network::{self, JoinState, Network, NetworkEvent, StartError},
     platform::{self, lock},
+    signal::{Problems, Signal},
     sites::Sites,
     store::{Store, StoreError},
 };

@@ -417,19 +417,37 @@ async fn a_peer_that_restarted_elsewhere_is_found_again_by_those_who_knew_it() {
     let (_bootstrap, contacts) = bootstrap(121).await;
     let store = memory();
     let author = native_on(store.clone(), true, 122, &contacts).await;
-    let reader = native_on(memory(), false, 123, &contacts).await;
-    let (one, two) = (SiteKey::from_seed([124; 32]), SiteKey::from_seed([125; 32]));
-    for key in [&one, &two] {
-        publish(&author, key, &build(key, 1, &files())).await;
-    }
-    open(&reader, &one).await.unwrap();
-    let before = author.listen_addresses().await;
+    // It listens nowhere: the author cannot come to it.
+    let mut config = NodeConfig::native([123; 32]);
+    config.bootstrap = contacts.clone();
+    config.contribute = false;
+    let reader = Node::start(config, memory()).await.unwrap();
+    joined(&reader).await;
+    let key = SiteKey::from_seed([124; 32]);
+    publish(&author, &key, &build(&key, 1, &files())).await;
+    let (peer, before) = (author.peer_id(), author.listen_addresses().await);
+    reader.call(Command::Connect { multiaddr: before[0].to_string() }).await.unwrap();
     author.call(Command::Shutdown).await.unwrap();
     drop(author);
+    // At one address that it had, somebody listens who never says a word: one dial there follows another.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let multiaddr = format!("/ip4/127.0.0.1/tcp/{}/p2p/{peer}", silent.local_addr().unwrap().port());
+    let dialling = tokio::spawn({
+        let reader = reader.clone();
+        async move {
+            loop {
+                let _ = reader.call(Command::Connect { multiaddr: multiaddr.clone() }).await;
+                tokio::time::sleep(SECOND / 100).await;
+            }
+        }
+    });
+    let (_held, _) = tokio::time::timeout(15 * SECOND, silent.accept()).await.expect("a dial").unwrap();
     let author = native_on(store, true, 122, &contacts).await;
     assert_ne!(author.listen_addresses().await, before, "it has another port now");
-    until("the site of the restarted peer", || async { open(&reader, &two).await.is_ok() }).await;
-    fetch_all(&reader, &two).await.unwrap();
+    let found = until("the site of the restarted peer", || async { open(&reader, &key).await.is_ok() });
+    tokio::time::timeout(30 * SECOND, found).await.expect("the site of the restarted peer");
+    fetch_all(&reader, &key).await.unwrap();
+    dialling.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,7 @@ use meganet_core::{
     address::Address,
     head::{Head, HeadInner},
     keys::{BlindedKey, ReadKey, SiteKey},
-    limits::FRAME_MAX_TO_TAB,
+    limits::FRAME_MAX_BYTES,
     wire::{Code, FrameDecoder, Request, Response},
 };
 use meganet_e2e::liar::Event;
@@ -216,7 +216,7 @@ async fn answer_all(mut incoming: libp2p_stream::IncomingStreams, forged: Option
 
 /// Answers one exchange stream with lies.
 async fn answer(peer: PeerId, mut stream: Stream, forged: Option<Forged>, heads_given: &Mutex<usize>) -> Result<()> {
-    let mut frames = FrameDecoder::new(FRAME_MAX_TO_TAB);
+    let mut frames = FrameDecoder::new(FRAME_MAX_BYTES);
     let mut buffer = vec![0; 8_192];
     loop {
         let read = stream.read(&mut buffer).await?;

@@ -16,7 +16,7 @@ fn budgets_are_those_of_the_table() {
     assert_eq!((CHUNK_TIMEOUT_MS, CHUNK_FLOOR_BYTES_PER_S), (10_000, 2_048));
     assert_eq!(CLOCK_SKEW_MAX_MS, 10 * 60 * 1_000);
     assert_eq!(SEQUENCE_JUMP_MAX, 1 << 32);
-    assert_eq!((FRAME_MAX_TO_TAB, FRAME_MAX_FROM_TAB), (16_000, 8_000));
+    assert_eq!(FRAME_MAX_BYTES, 16_000);
     assert_eq!((PEER_LIST_MAX_BYTES, PEER_LIST_MAX_PEERS, PEER_LIST_MAX_ADDRESSES), (16 * 1_024, 32, 8));
     assert_eq!((PEER_LIST_ADDRESS_MAX_BYTES, PEER_LIST_PEER_ID_MAX_BYTES), (256, 64));
     assert_eq!((TITLE_MAX_BYTES, MEDIA_TYPE_MAX_BYTES), (200, 100));

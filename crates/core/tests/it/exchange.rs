@@ -4,8 +4,8 @@ use bytes::Bytes;
 use meganet_core::exchange::{Answerer, Ask, AskError, Asker, AskerEvent, Violation};
 use meganet_core::hash::ChunkId;
 use meganet_core::limits::{
-    ANSWER_STALL_MS, ANSWERS_LOADED_MAX, CHUNK_MAX_BYTES, CREDIT_MAX_BYTES, CREDIT_WINDOW_BYTES, FRAME_MAX_FROM_TAB,
-    FRAME_MAX_TO_TAB, HAVE_MAX_CHUNKS, REFUSALS_WAITING_MAX, REQUESTS_OPEN_MAX,
+    ANSWER_STALL_MS, ANSWERS_LOADED_MAX, CHUNK_MAX_BYTES, CREDIT_MAX_BYTES, CREDIT_WINDOW_BYTES, FRAME_MAX_BYTES,
+    HAVE_MAX_CHUNKS, REFUSALS_WAITING_MAX, REQUESTS_OPEN_MAX,
 };
 use meganet_core::wire::{Code, Request, Response};
 
@@ -94,7 +94,7 @@ impl Pair {
 
 #[test]
 fn questions_of_every_kind_are_answered() {
-    for frame_max in [FRAME_MAX_TO_TAB, FRAME_MAX_FROM_TAB, 100] {
+    for frame_max in [FRAME_MAX_BYTES, 100] {
         let mut pair = Pair::new(frame_max);
         let chunk = pair.add_chunk(1, CHUNK_MAX_BYTES);
         let tiny = pair.add_chunk(2, 272);
@@ -124,7 +124,7 @@ fn questions_of_every_kind_are_answered() {
 
 #[test]
 fn many_chunks_flow_on_credit_and_in_turn() {
-    let mut pair = Pair::new(FRAME_MAX_TO_TAB);
+    let mut pair = Pair::new(FRAME_MAX_BYTES);
     let chunks: Vec<ChunkId> =
         (0..REQUESTS_OPEN_MAX as u64).map(|seed| pair.add_chunk(seed, CHUNK_MAX_BYTES)).collect();
     for chunk in &chunks {
@@ -149,7 +149,7 @@ fn many_chunks_flow_on_credit_and_in_turn() {
 
 #[test]
 fn a_small_question_overtakes_loaded_chunks() {
-    let mut pair = Pair::new(FRAME_MAX_TO_TAB);
+    let mut pair = Pair::new(FRAME_MAX_BYTES);
     let chunks: Vec<ChunkId> = (0..20).map(|seed| pair.add_chunk(seed, CHUNK_MAX_BYTES)).collect();
     for chunk in chunks {
         pair.asker.ask_chunk(chunk).expect("asked");
@@ -164,7 +164,7 @@ fn a_small_question_overtakes_loaded_chunks() {
 
 #[test]
 fn an_answerer_holds_few_chunks_in_memory() {
-    let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
+    let mut answerer = Answerer::new(FRAME_MAX_BYTES);
     for id in 1..=REQUESTS_OPEN_MAX as u32 {
         answerer.handle(Request::Chunk { id, chunk: chunk_id(id.into()) }).expect("within bounds");
     }
@@ -195,7 +195,7 @@ fn load(answerer: &mut Answerer, id: u32, size: usize) {
 
 #[test]
 fn credit_is_bounded_and_its_lack_is_noticed() {
-    let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
+    let mut answerer = Answerer::new(FRAME_MAX_BYTES);
     assert_eq!(answerer.next_frame(0), None);
     assert_eq!(answerer.next_timeout(), None, "nothing waits");
     load(&mut answerer, 1, 10);
@@ -217,7 +217,7 @@ fn credit_is_bounded_and_its_lack_is_noticed() {
 
 #[test]
 fn case_26_a_byte_of_credit_now_and_then_does_not_hold_an_answer_for_ever() {
-    let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
+    let mut answerer = Answerer::new(FRAME_MAX_BYTES);
     load(&mut answerer, 1, CHUNK_MAX_BYTES);
     let mut stalled_ms = None;
     for now_ms in (0..100_000).step_by(1_000) {
@@ -239,7 +239,7 @@ fn case_26_a_byte_of_credit_now_and_then_does_not_hold_an_answer_for_ever() {
 
 #[test]
 fn a_peer_that_grants_credit_and_does_not_read_is_noticed_and_a_slow_one_is_not() {
-    let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
+    let mut answerer = Answerer::new(FRAME_MAX_BYTES);
     answerer.handle(Request::Credit { bytes: CREDIT_MAX_BYTES }).expect("credit");
     load(&mut answerer, 1, CHUNK_MAX_BYTES);
     // Nothing can be written, so no frame is taken.
@@ -247,7 +247,7 @@ fn a_peer_that_grants_credit_and_does_not_read_is_noticed_and_a_slow_one_is_not(
     assert_eq!(answerer.next_timeout(), Some(5_000 + ANSWER_STALL_MS));
     assert!(answerer.is_stalled(5_000 + ANSWER_STALL_MS));
 
-    let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
+    let mut answerer = Answerer::new(FRAME_MAX_BYTES);
     answerer.handle(Request::Credit { bytes: CREDIT_MAX_BYTES }).expect("credit");
     load(&mut answerer, 1, CHUNK_MAX_BYTES);
     let mut now_ms = 0;
@@ -260,7 +260,7 @@ fn a_peer_that_grants_credit_and_does_not_read_is_noticed_and_a_slow_one_is_not(
 #[test]
 fn a_cancelled_question_ends_once_whatever_its_state() {
     let run = |cancel_after_ask: bool, frames_before: usize| {
-        let mut pair = Pair::new(FRAME_MAX_TO_TAB);
+        let mut pair = Pair::new(FRAME_MAX_BYTES);
         let chunk = pair.add_chunk(1, 100_000);
         let id = pair.asker.ask_chunk(chunk).expect("asked");
         if cancel_after_ask {
@@ -324,7 +324,7 @@ fn answers_already_under_way_to_a_cancelled_question_are_dropped() {
 
 #[test]
 fn a_cancel_while_the_caller_looks_up_cannot_meet_a_later_question() {
-    let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
+    let mut answerer = Answerer::new(FRAME_MAX_BYTES);
     answerer.handle(Request::Credit { bytes: 1_000 }).expect("credit");
     answerer.handle(Request::Chunk { id: 1, chunk: chunk_id(1) }).expect("asked");
     answerer.next_ask().expect("looked up");
@@ -419,7 +419,7 @@ fn case_28_more_than_the_credit_resets_the_stream() {
 
 #[test]
 fn an_answerer_refuses_what_is_too_much() {
-    let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
+    let mut answerer = Answerer::new(FRAME_MAX_BYTES);
     let ask = |id| Request::Chunk { id, chunk: chunk_id(1) };
     for id in 1..=REQUESTS_OPEN_MAX as u32 {
         assert_eq!(answerer.handle(ask(id)), Ok(()));

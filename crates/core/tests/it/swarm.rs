@@ -7,7 +7,7 @@ use bytes::Bytes;
 use meganet_core::exchange::{Answerer, Ask, Asker, AskerEvent};
 use meganet_core::fetch::{Action, Config, Failure, Planner};
 use meganet_core::hash::ChunkId;
-use meganet_core::limits::{CHUNK_MAX_BYTES, FRAME_MAX_TO_TAB};
+use meganet_core::limits::{CHUNK_MAX_BYTES, FRAME_MAX_BYTES};
 use meganet_core::wire::{Code, FrameDecoder, Request, Response};
 
 use crate::common::Rng;
@@ -103,11 +103,11 @@ impl Swarm {
             has: None,
             asked: 0,
             asker: Asker::new(),
-            answerer: Answerer::new(FRAME_MAX_TO_TAB),
+            answerer: Answerer::new(FRAME_MAX_BYTES),
             to_peer: VecDeque::new(),
             to_us: VecDeque::new(),
-            peer_decoder: FrameDecoder::new(FRAME_MAX_TO_TAB),
-            our_decoder: FrameDecoder::new(FRAME_MAX_TO_TAB),
+            peer_decoder: FrameDecoder::new(FRAME_MAX_BYTES),
+            our_decoder: FrameDecoder::new(FRAME_MAX_BYTES),
             link_free_us: 0,
         };
         self.peers.insert(name, peer);

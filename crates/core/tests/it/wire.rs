@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use meganet_core::hash::ChunkId;
-use meganet_core::limits::{CHUNK_MAX_BYTES, FRAME_MAX_FROM_TAB, FRAME_MAX_TO_TAB, HAVE_MAX_CHUNKS, HEAD_MAX_BYTES};
+use meganet_core::limits::{CHUNK_MAX_BYTES, FRAME_MAX_BYTES, HAVE_MAX_CHUNKS, HEAD_MAX_BYTES};
 use meganet_core::wire::{Code, FrameDecoder, Request, Response, WireError, frame, held_bitmap, is_held};
 use proptest::prelude::*;
 
@@ -53,14 +53,14 @@ fn a_parts_data_is_not_copied() {
 }
 
 #[test]
-fn the_largest_frames_fit_their_direction() {
+fn the_largest_messages_fit_into_a_frame() {
     let blinded = site().address().blinded();
     let chunks: Vec<ChunkId> = (0..HAVE_MAX_CHUNKS as u64).map(chunk_id).collect();
     let have = Request::Have { id: u32::MAX, blinded, chunks };
-    assert!(have.encode_frame().len() <= FRAME_MAX_FROM_TAB);
+    assert!(have.encode_frame().len() <= FRAME_MAX_BYTES);
     assert_eq!(Request::decode(&have.encode()), Ok(have));
     let head = Response::Head { id: u32::MAX, bytes: vec![0; HEAD_MAX_BYTES] };
-    assert!(head.encode_frame().len() <= FRAME_MAX_FROM_TAB);
+    assert!(head.encode_frame().len() <= FRAME_MAX_BYTES);
     assert_eq!(Response::decode(&head.encode()), Ok(head));
 }
 
@@ -116,9 +116,9 @@ fn requests_out_of_bounds_are_refused() {
     for count in [0, HAVE_MAX_CHUNKS + 1] {
         assert_eq!(decode(1, have(count)), Err(WireError::Field { field: "count of chunks" }));
     }
-    let huge = vec![0; FRAME_MAX_TO_TAB + 1];
-    assert_eq!(Request::decode(&huge), Err(WireError::FrameTooLarge { max: FRAME_MAX_TO_TAB }));
-    assert_eq!(Response::decode(&huge), Err(WireError::FrameTooLarge { max: FRAME_MAX_TO_TAB }));
+    let huge = vec![0; FRAME_MAX_BYTES + 1];
+    assert_eq!(Request::decode(&huge), Err(WireError::FrameTooLarge { max: FRAME_MAX_BYTES }));
+    assert_eq!(Response::decode(&huge), Err(WireError::FrameTooLarge { max: FRAME_MAX_BYTES }));
 }
 
 #[test]
@@ -162,19 +162,19 @@ fn case_10_an_oversized_frame_is_refused_from_its_prefix() {
     for prefix in
         [pb::varint(16_000), pb::varint(1 << 30), pb::varint(u64::MAX), vec![0xff; 20], vec![0xff, 0xff, 0xff]]
     {
-        let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
+        let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
         decoder.push(&prefix);
         decoder.push(&[0]);
-        assert_eq!(decoder.next(), Some(Err(WireError::FrameTooLarge { max: FRAME_MAX_TO_TAB })), "{prefix:?}");
+        assert_eq!(decoder.next(), Some(Err(WireError::FrameTooLarge { max: FRAME_MAX_BYTES })), "{prefix:?}");
         decoder.push(&vec![0; 100_000]);
         assert_eq!((decoder.next(), decoder.buffered()), (None, 0), "nothing is kept after an error");
     }
     // 16,000 bytes with the prefix of two is the edge.
-    let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
-    decoder.push(&frame(&vec![1; FRAME_MAX_TO_TAB - 2]));
-    assert_eq!(decoder.next().map(|body| body.map(|body| body.len())), Some(Ok(FRAME_MAX_TO_TAB - 2)));
-    decoder.push(&frame(&vec![1; FRAME_MAX_TO_TAB - 1])[..2]);
-    assert_eq!(decoder.next(), Some(Err(WireError::FrameTooLarge { max: FRAME_MAX_TO_TAB })));
+    let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
+    decoder.push(&frame(&vec![1; FRAME_MAX_BYTES - 2]));
+    assert_eq!(decoder.next().map(|body| body.map(|body| body.len())), Some(Ok(FRAME_MAX_BYTES - 2)));
+    decoder.push(&frame(&vec![1; FRAME_MAX_BYTES - 1])[..2]);
+    assert_eq!(decoder.next(), Some(Err(WireError::FrameTooLarge { max: FRAME_MAX_BYTES })));
     // Even a decoder of any size reads no prefix of four bytes.
     let mut decoder = FrameDecoder::new(usize::MAX);
     decoder.push(&[0x80, 0x80, 0x80, 0x01]);
@@ -184,7 +184,7 @@ fn case_10_an_oversized_frame_is_refused_from_its_prefix() {
 #[test]
 fn a_length_in_a_longer_form_is_refused() {
     for prefix in [&[0x80, 0x00][..], &[0x81, 0x00], &[0x81, 0x80, 0x00]] {
-        let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
+        let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
         decoder.push(prefix);
         assert_eq!(decoder.next(), Some(Err(WireError::Prefix)));
     }
@@ -192,7 +192,7 @@ fn a_length_in_a_longer_form_is_refused() {
 
 #[test]
 fn an_empty_frame_is_a_frame_and_no_message() {
-    let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
+    let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
     decoder.push(&[0, 0]);
     assert_eq!(decoder.next(), Some(Ok(Bytes::new())));
     assert_eq!(decoder.next(), Some(Ok(Bytes::new())));
@@ -257,7 +257,7 @@ proptest! {
         cuts in proptest::collection::vec(1_usize..300, 1..40),
     ) {
         let stream: Vec<u8> = bodies.iter().flat_map(|body| frame(body)).collect();
-        let mut decoder = FrameDecoder::new(FRAME_MAX_FROM_TAB);
+        let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
         let (mut frames, mut rest) = (Vec::new(), &stream[..]);
         for cut in cuts.iter().cycle() {
             if rest.is_empty() {

@@ -23,7 +23,7 @@ use futures::{
 use libp2p::{PeerId, Stream};
 use meganet_core::{
     exchange::{Answerer, Ask},
-    limits::FRAME_MAX_TO_TAB,
+    limits::FRAME_MAX_BYTES,
     wire::{Code, FrameDecoder, Request, Response, held_bitmap},
 };
 use std::{
@@ -108,8 +108,8 @@ impl Answering {
             Writable(bool),
             Timer,
         }
-        let mut answerer = Answerer::new(FRAME_MAX_TO_TAB);
-        let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
+        let mut answerer = Answerer::new(FRAME_MAX_BYTES);
+        let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         let mut lookups: FuturesUnordered<Lookup> = FuturesUnordered::new();
         let mut is_writable = false;

@@ -18,7 +18,7 @@ use libp2p::PeerId;
 use meganet_core::{
     exchange::{AskError, Asker, AskerEvent},
     hash::ChunkId,
-    limits::FRAME_MAX_TO_TAB,
+    limits::FRAME_MAX_BYTES,
     wire::{Code, FrameDecoder, Response},
 };
 use std::{
@@ -188,7 +188,7 @@ impl Session {
             Writable(bool),
             Timer,
         }
-        let mut decoder = FrameDecoder::new(FRAME_MAX_TO_TAB);
+        let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         let mut next_frame: Option<Bytes> = None;
         // Since when the peer owes an answer and has said nothing (monotonic ms).

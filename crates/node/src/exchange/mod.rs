@@ -16,7 +16,7 @@ use futures::{AsyncWrite, AsyncWriteExt, StreamExt, channel::mpsc};
 use std::{future::poll_fn, io};
 
 /// Bytes read from a stream at once.
-const READ_BUFFER_BYTES: usize = meganet_core::limits::FRAME_MAX_TO_TAB;
+const READ_BUFFER_BYTES: usize = meganet_core::limits::FRAME_MAX_BYTES;
 
 /// Writes frames until their channel closes. Flushes when no further frame waits: what is on its way is bounded by the stream.
 async fn write_frames(mut stream: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Bytes>) -> io::Result<()> {

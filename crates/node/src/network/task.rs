@@ -63,7 +63,6 @@ pub(super) struct Task {
 enum Dial {
     Command(oneshot::Sender<Result<(), String>>),
     FirstContact,
-    Provider,
 }
 
 /// Providers to connect to: a few at once, so that dead ones neither flood the network nor keep a living one waiting long.
@@ -414,7 +413,6 @@ impl Task {
             if self.swarm.dial(options).is_ok() {
                 let patience_ms = now_ms + limits::PROVIDER_DIAL_PATIENCE.as_millis() as u64;
                 self.providers.under_way.insert(id, (patience_ms, dial));
-                self.dials.insert(id, Dial::Provider);
             }
         }
     }
@@ -488,8 +486,7 @@ impl Task {
                 let state = self.first.dial_ended(error, self.peers.direct_count(), now, Self::jitter());
                 self.set_join(state);
             }
-            Some(Dial::Provider) => {
-                self.providers.under_way.remove(&id);
+            None if self.providers.under_way.remove(&id).is_some() => {
                 self.dial_waiting_providers(platform::monotonic_ms());
             }
             None => {}

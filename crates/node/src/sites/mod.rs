@@ -10,10 +10,11 @@ pub(crate) use site::Site;
 
 use crate::{
     api::{ApiError, Event, Progress, SiteInfo, Stage},
-    fetch::{Fetcher, Means, Signal},
+    fetch::{Fetcher, Means},
     limits,
     network::HeadsFound,
     platform::{self, BoxFuture, lock},
+    signal::Signal,
     store::{SiteRecord, Store, StoreError},
 };
 use futures::{
@@ -150,29 +151,32 @@ impl Sites {
 
     /// The open site, opening it when needed. With `refresh` the network is asked for a newer head even if it is open.
     pub async fn open(&self, address: Address, refresh: bool) -> Result<Arc<Site>, ApiError> {
-        self.open_by(address, if refresh { Look::Network } else { Look::Open }).await
+        let slot = self.slot(address.blinded());
+        self.touch(address, &slot);
+        self.open_in(&slot, address, if refresh { Look::Network } else { Look::Open }).await
     }
 
-    async fn open_by(&self, address: Address, look: Look) -> Result<Arc<Site>, ApiError> {
-        let slot = self.slot(address.blinded());
+    async fn open_in(&self, slot: &Slot, address: Address, look: Look) -> Result<Arc<Site>, ApiError> {
         let mut place = slot.site.lock().await;
         if let Some(site) = place.as_ref()
             && matches!(look, Look::Open)
         {
-            self.touch(address, &slot);
             return Ok(site.clone());
         }
         let open::Opened { site, later } =
             open::open(self, address, place.as_deref(), slot.fetcher.clone(), look).await?;
         let site = Arc::new(site);
-        *place = Some(site.clone());
+        let before = place.replace(site.clone());
         *lock(&slot.ready) = Some(site.clone());
         drop(place);
         if let Some(later) = later {
             platform::spawn(self.clone().follow(site.clone(), later));
         }
-        self.announce(&site).await;
-        self.keep_within_quota().await;
+        // What was open already is announced by the DHT's own clock, and has its place in the quota.
+        if before.is_none_or(|before| before.head != site.head) {
+            self.announce(&site).await;
+            self.keep_within_quota().await;
+        }
         Ok(site)
     }
 
@@ -219,9 +223,12 @@ impl Sites {
         })
     }
 
+    /// Opens a newer version of what is open. Only readers bring a closed site back and count as its use.
     async fn reopen(&self, site: &Site, look: Look) {
-        if let Ok(newer) = self.open_by(site.address, look).await
+        let Some(slot) = lock(&self.inner.open).get(&site.blinded()).cloned() else { return };
+        if let Ok(newer) = self.open_in(&slot, site.address, look).await
             && newer.head.sequence() > site.head.sequence()
+            && !slot.fetcher.seen.is_forgotten()
         {
             let (address, sequence) = (site.address, newer.head.sequence());
             (self.inner.tell)(Event::SiteUpdated { address, sequence });
@@ -231,7 +238,7 @@ impl Sites {
     /// Announces this node as provider of a site, and its head, if its user contributes: a site is to be found when its
     /// author is gone. Nobody waits for the head to be put.
     async fn announce(&self, site: &Site) {
-        if self.inner.contributing.load(Ordering::Relaxed) {
+        if self.inner.contributing.load(Ordering::Relaxed) && !site.fetcher.seen.is_forgotten() {
             let mut network = self.inner.means.network.clone();
             let head = site.head.clone();
             let _ = network.provide(site.blinded(), true).await;
@@ -326,10 +333,10 @@ impl Sites {
 
     pub async fn forget(&self, address: Address) -> Result<(), ApiError> {
         let blinded = address.blinded();
-        let mut network = self.inner.means.network.clone();
-        let _ = network.provide(blinded, false).await;
         let _writing = self.write_records().await;
+        // Before the announcement is withdrawn: who is opening it right now must not announce it after that.
         self.stop_storing(&blinded);
+        let _ = self.inner.means.network.clone().provide(blinded, false).await;
         keep::drop_site(self.store().as_ref(), blinded).await?;
         Ok(())
     }
@@ -426,3 +433,6 @@ async fn keep_looking(sites: Weak<Inner>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,7 +112,7 @@ pub(super) async fn open(
     };
 
     let version = Version { head, inner, manifest, confirmed };
-    let record = save(sites, address, &fetcher, &version, conflict).await;
+    let record = save(sites, address, &fetcher, &version, conflict, current.is_some()).await;
     sites.progress(address, Stage::Ready, since);
     let site = Site::new(version, record, fetcher, timings);
     site.fetch_starter(sites.store().clone(), since);
@@ -186,13 +186,15 @@ impl Opening<'_> {
     }
 }
 
-/// Stores what is known of the site now. A failure costs the record, not the page.
+/// Stores what is known of the site now. A failure costs the record, not the page. Of a site that `is_open` already, reads
+/// are written down as they come: a newer version is none.
 async fn save(
     sites: &Sites,
     address: Address,
     fetcher: &Fetcher,
     version: &Version,
     conflict: Option<Vec<u8>>,
+    is_open: bool,
 ) -> SiteRecord {
     // Chunks first, the record last. Its failure was told when it happened.
     let _ = fetcher.flush().await;
@@ -211,14 +213,14 @@ async fn save(
         total_bytes: inner.total_size,
         title: manifest.title.clone(),
         confirmed_ms: if *confirmed { now } else { old.map_or(0, |record| record.confirmed_ms) },
-        used_ms: now,
+        used_ms: old.filter(|_| is_open).map_or(now, |record| record.used_ms),
         pinned: old.is_some_and(|record| record.pinned),
         own: old.is_some_and(|record| record.own),
         previous: None,
     };
     let stored_head = old.and_then(|record| Head::parse_for(&record.head, &address.blinded()).ok());
     let is_newer = |stored: &Head| compare(head, stored) == HeadDecision::Newer;
-    let was_forgotten = old.is_none() && fetcher.seen.forgotten.load(Ordering::Relaxed);
+    let was_forgotten = old.is_none() && fetcher.seen.is_forgotten();
     if was_forgotten || stored_head.is_some_and(|stored| is_newer(&stored)) {
         return record;
     }
