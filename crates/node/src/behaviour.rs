@@ -13,7 +13,7 @@ use libp2p::{
     kad, ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
-use meganet_transport::signalling::{self, DirectOnly};
+use meganet_transport::signalling::{self, DirectOnly, Unobserved};
 use std::num::NonZeroU32;
 
 /// What the swarm runs.
@@ -22,7 +22,7 @@ pub struct Behaviour {
     // The gates come first: what they refuse reaches nobody else.
     pub limits: connection_limits::Behaviour,
     pub gate: Gate,
-    pub identify: identify::Behaviour,
+    pub identify: Unobserved<identify::Behaviour>,
     pub ping: DirectOnly<ping::Behaviour>,
     pub kademlia: DirectOnly<kad::Behaviour<Records>>,
     pub relay_client: relay::client::Behaviour,
@@ -56,7 +56,7 @@ impl Behaviour {
         Self {
             limits: connection_limits::Behaviour::new(connection_limits),
             gate: Gate::default(),
-            identify: identify::Behaviour::new(identify),
+            identify: Unobserved::new(identify::Behaviour::new(identify)),
             ping: DirectOnly::new(ping::Behaviour::default()),
             kademlia: DirectOnly::new(kademlia),
             relay_client,

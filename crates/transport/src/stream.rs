@@ -125,6 +125,7 @@ impl Inner {
         self.state.has_frame()
             || (!self.unsent.is_empty() && self.state.can_write() == Ok(CanWrite::Yes))
             || (self.closing && self.state.can_close_write())
+            || self.state.is_refused()
     }
 
     fn next_message(&mut self) -> Option<Vec<u8>> {
@@ -142,7 +143,8 @@ impl Inner {
             // Nobody reads it any more.
             Ok(CanWrite::Closed) | Err(_) => self.unsent.clear(),
         }
-        if self.closing {
+        // Who reads no more is told all the same that nothing follows: it waits for that.
+        if self.closing || self.state.is_refused() {
             self.state.close_write(clock::now_ms());
         }
         self.state.next_frame().map(|frame| frame.encode())
@@ -240,10 +242,10 @@ impl Drop for Stream {
         let mut inner = self.0.lock();
         (inner.reader, inner.writer) = (None, None);
         if inner.closing {
-            inner.state.stop_reading();
+            inner.state.stop_reading(clock::now_ms());
         } else {
             inner.unsent.clear();
-            inner.state.on_dropped();
+            inner.state.on_dropped(clock::now_ms());
         }
         drop(inner);
         self.0.backend.notify();

@@ -23,7 +23,7 @@ use libp2p::{
 use meganet_transport::{
     Budget, Options as TransportOptions, StunServers,
     proto::address::AddressError,
-    signalling::{self, DirectOnly, is_relayed},
+    signalling::{self, DirectOnly, Unobserved, is_relayed},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -59,7 +59,7 @@ pub struct Options {
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
-    identify: identify::Behaviour,
+    identify: Unobserved<identify::Behaviour>,
     ping: DirectOnly<ping::Behaviour>,
     relay_client: relay::client::Behaviour,
     signalling: signalling::Behaviour,
@@ -136,7 +136,7 @@ impl Peer {
         let identify = identify::Config::new("/meganet/test/1".to_owned(), identity.public())
             .with_agent_version("meganet-test-peer/1".to_owned());
         let behaviour = Behaviour {
-            identify: identify::Behaviour::new(identify),
+            identify: Unobserved::new(identify::Behaviour::new(identify)),
             ping: DirectOnly::new(ping::Behaviour::default()),
             relay_client: built.relay_client,
             signalling: built.signalling,
@@ -235,7 +235,11 @@ impl Peer {
 
     /// Who the peer says it is.
     pub async fn identified(&self, peer: PeerId) -> Result<Identified> {
-        until("identify", move || async move { self.call(move |_, known| known.identified.get(&peer).cloned()).await.ok()? }).await
+        until(
+            "identify",
+            move || async move { self.call(move |_, known| known.identified.get(&peer).cloned()).await.ok()? },
+        )
+        .await
     }
 
     async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> Result<Stream> {

@@ -1,5 +1,6 @@
 //! One connection's task: str0m decides, this moves datagrams, data and time.
 
+use super::quarantine::Quarantine;
 use crate::{
     clock,
     connection::{Backend, Closed},
@@ -95,6 +96,8 @@ struct Entry {
     held_back: Option<Vec<u8>>,
     /// Closing was asked for; its end is still to come.
     closing: bool,
+    /// The stream id that this end chose, once it is known.
+    own_id: Option<u16>,
 }
 
 pub(super) struct Driver {
@@ -111,6 +114,7 @@ pub(super) struct Driver {
     /// From the owner, until it is gone.
     orders: Option<mpsc::Receiver<Order>>,
     init: Init,
+    quarantine: Quarantine,
     lost_at: Option<Instant>,
     violations: u32,
     closed: Option<Closed>,
@@ -135,6 +139,7 @@ impl Driver {
             reports,
             orders: Some(orders),
             init: Init::None,
+            quarantine: Quarantine::default(),
             lost_at: None,
             violations: 0,
             closed: None,
@@ -159,7 +164,7 @@ impl Driver {
     }
 
     fn add(&mut self, id: ChannelId, channel: Channel) {
-        self.channels.insert(id, Entry { channel, held_back: None, closing: false });
+        self.channels.insert(id, Entry { channel, held_back: None, closing: false, own_id: None });
         self.turns.push_back(id);
     }
 
@@ -294,7 +299,15 @@ impl Driver {
             Event::ChannelOpen(id, label) if matches!(self.init, Init::Expected) && label == INIT_LABEL => {
                 self.init = Init::Made { id, open: true, close: false };
             }
-            Event::ChannelOpen(id, label) if !self.channels.contains_key(&id) => {
+            Event::ChannelOpen(id, _) if self.quarantine.contains(id) => {}
+            Event::ChannelClose(id) if self.quarantine.on_closed(id) => {}
+            Event::ChannelOpen(id, _) if self.channels.contains_key(&id) => {
+                let own_id = self.rtc.direct_api().sctp_stream_id_by_channel_id(id);
+                if let Some(entry) = self.channels.get_mut(&id) {
+                    entry.own_id = own_id;
+                }
+            }
+            Event::ChannelOpen(id, label) => {
                 tracing::trace!(?id, label, "inbound data channel");
                 match self.backend.accept() {
                     Some(channel) => self.add(id, channel),
@@ -316,6 +329,9 @@ impl Driver {
                     entry.channel.on_closed();
                     self.turns.retain(|other| *other != id);
                     self.backend.on_stream_over();
+                    if let Some(stream_id) = entry.own_id {
+                        self.quarantine.hold(&mut self.rtc, stream_id, Instant::now());
+                    }
                 }
             }
             Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
@@ -338,6 +354,9 @@ impl Driver {
             self.drain().await?;
         }
         let mut wake_at = self.drain().await?;
+        if let Some(at) = self.quarantine.handle_timeout(&mut self.rtc, Instant::now()) {
+            wake_at = wake_at.min(at);
+        }
         let now_ms = clock::now_ms();
         let mut over = Vec::new();
         for (id, entry) in &mut self.channels {

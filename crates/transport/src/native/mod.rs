@@ -5,6 +5,7 @@ mod certificate;
 mod driver;
 mod gather;
 mod listener;
+mod quarantine;
 mod signalled;
 mod transport;
 

@@ -5,11 +5,13 @@
 //! [`FIN_ACK_TIMEOUT`]. What comes in is handed out as it comes; what this end buffers unread is bounded by
 //! [`UNREAD_MAX_BYTES`].
 
-use super::frame::{DATA_MAX_BYTES, Decoder, Flag, Frame, FrameError};
+use super::frame::{Decoder, Flag, Frame, FrameError};
 use bytes::Bytes;
 use std::{collections::VecDeque, time::Duration};
 
-/// How long a closed writing half waits to hear that everything arrived before the channel is closed all the same.
+/// How long a closed writing half waits to hear that everything arrived, and a reading half that was stopped for the other
+/// end's FIN, before the channel is closed all the same. An end whose channel goes away while it still has something to say,
+/// even an acknowledgement, takes its stream for broken.
 pub const FIN_ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Data that came and was not read yet. A data channel tells its sender nothing about its reader, so a sender beyond it is
 /// cut off; protocols that carry more than that ahead of their reader have flow control of their own.
@@ -60,8 +62,12 @@ enum ReadHalf {
     Open,
     /// FIN has come: what is unread is the rest.
     Ended,
-    /// This end reads no more; the other is told and may not know yet.
-    Stopped,
+    /// This end reads no more; the other is told, and has until then (ms) to say its FIN.
+    Stopped {
+        until_ms: u64,
+    },
+    /// It read no more, and the other end's FIN has come or was waited for long enough.
+    Given,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,14 +155,16 @@ impl Stream {
                 }
                 ReadHalf::Ended => return Err(StreamError::AfterFin),
                 // It was sent before the other end knew.
-                ReadHalf::Stopped => {}
+                ReadHalf::Stopped { .. } | ReadHalf::Given => {}
             }
         }
         match frame.flag {
             None => {}
             Some(Flag::Fin) => {
-                if self.read == ReadHalf::Open {
-                    self.read = ReadHalf::Ended;
+                match self.read {
+                    ReadHalf::Open => self.read = ReadHalf::Ended,
+                    ReadHalf::Stopped { .. } => self.read = ReadHalf::Given,
+                    ReadHalf::Ended | ReadHalf::Given => {}
                 }
                 // Also when this end reads no more: the other must not wait for its time-out.
                 if !self.acked {
@@ -214,7 +222,7 @@ impl Stream {
             (Some(error), _) => Err(error),
             (None, ReadHalf::Open) if self.channel_closed => Err(StreamError::ChannelClosed),
             (None, ReadHalf::Open) => Ok(Read::Pending),
-            (None, ReadHalf::Ended | ReadHalf::Stopped) => Ok(Read::End),
+            (None, ReadHalf::Ended | ReadHalf::Stopped { .. } | ReadHalf::Given) => Ok(Read::End),
         }
     }
 
@@ -226,7 +234,7 @@ impl Stream {
         }
     }
 
-    /// Whether the writer may send. Data goes out as frames of at most [`DATA_MAX_BYTES`] by [`super::frame::encode`], after
+    /// Whether the writer may send. Data goes out as frames of at most [`super::frame::DATA_MAX_BYTES`] by [`super::frame::encode`], after
     /// every frame of [`Stream::next_frame`].
     ///
     /// # Errors
@@ -244,7 +252,7 @@ impl Stream {
     pub fn close_write(&mut self, now_ms: u64) {
         if self.can_close_write() {
             self.flags.push_back(Flag::Fin);
-            self.write = WriteHalf::Closing { until_ms: now_ms.saturating_add(FIN_ACK_TIMEOUT.as_millis() as u64) };
+            self.write = WriteHalf::Closing { until_ms: deadline(now_ms) };
         }
     }
 
@@ -255,23 +263,23 @@ impl Stream {
     }
 
     /// Reads no more: what comes is dropped, and the other end is told.
-    pub fn stop_reading(&mut self) {
+    pub fn stop_reading(&mut self, now_ms: u64) {
         if self.error.is_none() && self.read == ReadHalf::Open {
             self.flags.push_back(Flag::StopSending);
-            self.read = ReadHalf::Stopped;
+            self.read = ReadHalf::Stopped { until_ms: deadline(now_ms) };
         }
         self.unread.clear();
         self.unread_bytes = 0;
     }
 
     /// The user let go of the stream: a half that was not closed in order is given up.
-    pub fn on_dropped(&mut self) {
+    pub fn on_dropped(&mut self, now_ms: u64) {
         match self.write {
             WriteHalf::Open if self.error.is_none() => {
                 self.flags.push_back(Flag::Reset);
                 self.end(StreamError::ChannelClosed);
             }
-            _ => self.stop_reading(),
+            _ => self.stop_reading(now_ms),
         }
     }
 
@@ -287,6 +295,12 @@ impl Stream {
         !self.flags.is_empty()
     }
 
+    /// Whether the other end reads no more, and was not told yet that nothing follows.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.write == WriteHalf::Refused && self.can_close_write()
+    }
+
     /// Whether [`Stream::close_write`] would still have something to say.
     #[must_use]
     pub fn can_close_write(&self) -> bool {
@@ -299,22 +313,26 @@ impl Stream {
         if matches!(self.write, WriteHalf::Closing { until_ms } if until_ms <= now_ms) {
             self.write = WriteHalf::Closed;
         }
+        if matches!(self.read, ReadHalf::Stopped { until_ms } if until_ms <= now_ms) {
+            self.read = ReadHalf::Given;
+        }
     }
 
     /// When [`Stream::handle_timeout`] has something to do, ms.
     #[must_use]
     pub fn next_timeout(&self) -> Option<u64> {
-        match self.write {
-            WriteHalf::Closing { until_ms } if self.error.is_none() => Some(until_ms),
-            _ => None,
+        if self.error.is_some() || self.channel_closed {
+            return None;
         }
+        let write = if let WriteHalf::Closing { until_ms } = self.write { Some(until_ms) } else { None };
+        let read = if let ReadHalf::Stopped { until_ms } = self.read { Some(until_ms) } else { None };
+        write.into_iter().chain(read).min()
     }
 
     /// Whether the channel can be closed: both halves are over, and the other end has been told.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        let halves = self.write == WriteHalf::Closed && self.read != ReadHalf::Open;
-        // A stopped reader waits for the other end's FIN only as long as its own writing half takes.
+        let halves = self.write == WriteHalf::Closed && matches!(self.read, ReadHalf::Ended | ReadHalf::Given);
         self.channel_closed || (self.flags.is_empty() && (self.error.is_some() || halves))
     }
 
@@ -325,10 +343,8 @@ impl Stream {
     }
 }
 
-/// Splits what a writer gives into what one frame takes.
-#[must_use]
-pub fn one_frame(data: &[u8]) -> &[u8] {
-    data.get(..DATA_MAX_BYTES).unwrap_or(data)
+fn deadline(now_ms: u64) -> u64 {
+    now_ms.saturating_add(FIN_ACK_TIMEOUT.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ fn data_and_fin_in_one_frame_both_count() {
 #[test]
 fn stop_sending_is_no_end_of_the_other_direction() {
     let mut pair = Pair::default();
-    pair.ends[1].stop_reading();
+    pair.ends[1].stop_reading(0);
     pair.settle();
     assert_eq!(pair.ends[0].can_write(), Ok(CanWrite::Closed));
     assert_eq!(pair.ends[0].read(), Ok(Read::Pending), "no end was announced");
@@ -105,10 +105,24 @@ fn stop_sending_is_no_end_of_the_other_direction() {
 }
 
 #[test]
+fn who_reads_no_more_keeps_the_channel_until_the_other_end_has_said_its_fin() {
+    let mut pair = Pair::default();
+    pair.write(0, b"all");
+    pair.ends[0].close_write(0);
+    pair.ends[0].stop_reading(0);
+    pair.settle();
+    assert!(pair.ends[0].is_write_closed() && !pair.ends[0].is_over(), "the other end would find its channel gone");
+    assert!(pair.ends[1].is_refused());
+    pair.ends[1].close_write(0);
+    pair.settle();
+    assert!(pair.ends.iter().all(Stream::is_over) && !pair.ends[1].is_refused());
+}
+
+#[test]
 fn a_reset_ends_both_halves_at_once() {
     let mut pair = Pair::default();
     pair.write(0, b"lost");
-    pair.ends[0].on_dropped();
+    pair.ends[0].on_dropped(0);
     pair.settle();
     assert_eq!(pair.ends[1].read(), Err(StreamError::RemoteReset));
     assert_eq!(pair.ends[1].can_write(), Err(StreamError::RemoteReset));
@@ -118,7 +132,7 @@ fn a_reset_ends_both_halves_at_once() {
 #[test]
 fn an_unanswered_fin_is_given_up_after_its_time() {
     let mut stream = Stream::default();
-    stream.stop_reading();
+    stream.stop_reading(1_000);
     stream.close_write(1_000);
     while stream.next_frame().is_some() {}
     let at = stream.next_timeout().unwrap();
@@ -229,9 +243,9 @@ fn run(operations: Vec<Operation>) -> Pair {
             Operation::CloseWrite(end) => pair.ends[end].close_write(now_ms),
             Operation::StopReading(end) => {
                 pair.stopped[end] = true;
-                pair.ends[end].stop_reading();
+                pair.ends[end].stop_reading(now_ms);
             }
-            Operation::Drop(end) => pair.ends[end].on_dropped(),
+            Operation::Drop(end) => pair.ends[end].on_dropped(now_ms),
             Operation::Deliver(end, count) => pair.deliver(end, count),
             Operation::Read(end) => pair.read(end),
             Operation::Wait(ms) => {
@@ -276,9 +290,9 @@ proptest! {
             // What was read is the beginning of what was sent, unless garbage happened to be data.
             prop_assert!(pair.ends[end].unread_bytes() <= UNREAD_MAX_BYTES);
             pair.ends[end].close_write(pair.now_ms);
-            pair.ends[end].stop_reading();
+            pair.ends[end].stop_reading(pair.now_ms);
             while pair.ends[end].next_frame().is_some() {}
-            if let Some(at) = pair.ends[end].next_timeout() {
+            while let Some(at) = pair.ends[end].next_timeout() {
                 pair.ends[end].handle_timeout(at);
             }
             prop_assert!(pair.ends[end].is_over());

@@ -1,0 +1,68 @@
+//! Keeps the stream ids of closed channels from being used again too soon.
+//!
+//! An id is free when both directions of the stream were reset (RFC 8831 §6.7). str0m hands it out again when its own direction
+//! was; a reset of the other end that is still on its way then closes the new channel of that id. So a channel that stands for
+//! the closed one holds the id: it is told of that late reset instead.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    time::{Duration, Instant},
+};
+use str0m::{
+    Rtc,
+    channel::{ChannelConfig, ChannelId},
+};
+
+/// How long an id is held: many round trips.
+const HELD_FOR: Duration = Duration::from_secs(5);
+/// Ids of one connection that are held at once; the oldest is let go.
+pub(super) const HELD_MAX: usize = 4_096;
+
+/// Ids that are held.
+#[derive(Default)]
+pub(super) struct Quarantine {
+    held: HashSet<ChannelId>,
+    order: VecDeque<(Instant, ChannelId)>,
+}
+
+impl Quarantine {
+    /// A channel of this end with this stream id was closed.
+    pub fn hold(&mut self, rtc: &mut Rtc, stream_id: u16, now: Instant) {
+        if self.order.len() >= HELD_MAX {
+            self.let_go_of_the_oldest(rtc);
+        }
+        let config = ChannelConfig { negotiated: Some(stream_id), ..ChannelConfig::default() };
+        let id = rtc.direct_api().create_data_channel(config);
+        self.held.insert(id);
+        self.order.push_back((now + HELD_FOR, id));
+    }
+
+    /// Whether a channel stands for a closed one.
+    pub fn contains(&self, id: ChannelId) -> bool {
+        self.held.contains(&id)
+    }
+
+    /// A channel was closed; whether it was one of these.
+    pub fn on_closed(&mut self, id: ChannelId) -> bool {
+        self.held.remove(&id)
+    }
+
+    /// Lets go of what was held long enough; when to come back.
+    pub fn handle_timeout(&mut self, rtc: &mut Rtc, now: Instant) -> Option<Instant> {
+        while let Some((at, _)) = self.order.front() {
+            if *at > now {
+                return Some(*at);
+            }
+            self.let_go_of_the_oldest(rtc);
+        }
+        None
+    }
+
+    fn let_go_of_the_oldest(&mut self, rtc: &mut Rtc) {
+        if let Some((_, id)) = self.order.pop_front()
+            && self.held.contains(&id)
+        {
+            rtc.direct_api().close_data_channel(id);
+        }
+    }
+}
