@@ -13,7 +13,7 @@ use libp2p::{
     kad, ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
-use meganet_transport::signalling::{self, DirectOnly, Unobserved};
+use meganet_transport::signalling::{self, DirectOnly, HostsOnly, Through, WithoutCircuits};
 use std::num::NonZeroU32;
 
 /// What the swarm runs.
@@ -22,12 +22,12 @@ pub struct Behaviour {
     // The gates come first: what they refuse reaches nobody else.
     pub limits: connection_limits::Behaviour,
     pub gate: Gate,
-    pub identify: Unobserved<identify::Behaviour>,
+    pub identify: Through<HostsOnly, identify::Behaviour>,
     pub ping: DirectOnly<ping::Behaviour>,
     pub kademlia: DirectOnly<kad::Behaviour<Records>>,
     pub relay_client: relay::client::Behaviour,
     pub signalling: signalling::Behaviour,
-    pub relay: Toggle<relay::Behaviour>,
+    pub relay: Toggle<Through<WithoutCircuits, relay::Behaviour>>,
     pub streams: DirectOnly<libp2p_stream::Behaviour>,
 }
 
@@ -56,13 +56,15 @@ impl Behaviour {
         Self {
             limits: connection_limits::Behaviour::new(connection_limits),
             gate: Gate::default(),
-            identify: Unobserved::new(identify::Behaviour::new(identify)),
+            identify: Through::new(identify::Behaviour::new(identify)),
             ping: DirectOnly::new(ping::Behaviour::default()),
             kademlia: DirectOnly::new(kademlia),
             relay_client,
             signalling,
             // Tabs too: when every server is gone, they signal for each other.
-            relay: (config.role != Role::ShortLived).then(|| relay::Behaviour::new(local, relay_config())).into(),
+            relay: (config.role != Role::ShortLived)
+                .then(|| Through::new(relay::Behaviour::new(local, relay_config())))
+                .into(),
             streams: DirectOnly::new(libp2p_stream::Behaviour::new()),
         }
     }

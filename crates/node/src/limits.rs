@@ -6,6 +6,7 @@ use std::time::Duration;
 pub mod protocol {
     use libp2p::StreamProtocol;
     pub const KADEMLIA: StreamProtocol = StreamProtocol::new("/meganet/kad/1");
+    pub const PEERS: StreamProtocol = StreamProtocol::new("/meganet/peers/1");
     pub const EXCHANGE: StreamProtocol = StreamProtocol::new("/meganet/exchange/1");
     pub const IDENTIFY: &str = "/meganet/1";
 }
@@ -25,6 +26,21 @@ pub const OUTBOUND_PER_SUBNET_MAX: usize = 4;
 /// Handshakes under way, inbound and outbound.
 pub const PENDING_INBOUND_MAX: u32 = 256;
 pub const PENDING_OUTBOUND_MAX: u32 = 64;
+/// Relays at which a private peer keeps a reservation: one may go at any time.
+pub const RESERVATIONS_WANTED: usize = 3;
+/// Other tabs that a tab stays connected to, so that the swarm holds together when every server is gone.
+pub const NEIGHBOURS_WANTED: usize = 4;
+/// A peer that was tried as a neighbour is tried again after this.
+pub const NEIGHBOUR_RETRY: Duration = Duration::from_secs(300);
+/// Connections that are begun for neighbours in an hour: half of what a tab may begin (threats.md, "Budgets").
+pub const NEIGHBOUR_DIALS_PER_HOUR: usize = 30;
+/// Connected peers are asked whom they know this often, and so many of them.
+pub const PEER_EXCHANGE_INTERVAL: Duration = Duration::from_secs(30);
+pub const PEER_EXCHANGE_ASKED_MAX: usize = 4;
+/// A peer that is asked whom it knows gets this long.
+pub const PEER_EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Answers to that which are given at once.
+pub const PEER_EXCHANGE_ANSWERS_MAX: usize = 16;
 /// A connection nobody uses is closed after this.
 pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
 /// Streams of one connection that may be negotiating at once.
@@ -70,6 +86,10 @@ pub const OPEN_SITES_MAX: usize = 32;
 /// Inbound exchange streams of one peer, and of all.
 pub const EXCHANGE_STREAMS_PER_PEER_MAX: usize = 4;
 pub const EXCHANGE_STREAMS_MAX: usize = 256;
+/// A connected peer that is asked for a head gets this long.
+pub const HEAD_ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Connected peers that are asked for a head at once.
+pub const HEAD_PEERS_ASKED_MAX: usize = 8;
 /// Opening an exchange stream takes this long at most.
 pub const EXCHANGE_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// An exchange stream on which nothing comes for this long while questions are open is given up; the next opens anew.
@@ -97,7 +117,9 @@ pub const STARVED_AFTER: Duration = Duration::from_secs(6);
 pub const NO_PROGRESS_AFTER: Duration = Duration::from_secs(15);
 /// Chunks received and not stored yet; beyond it no more are asked for.
 pub const PUTS_WAITING_MAX: usize = 64;
-/// The newest heads of open sites are looked up this often.
+/// Connected peers are asked for newer heads of open sites this often: a question costs a few bytes on a stream that is open.
+pub const NEIGHBOURS_INTERVAL: Duration = Duration::from_secs(4);
+/// The newest heads of open sites are looked up in the DHT this often.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(20);
 /// A site's last use is written down this often at most.
 pub const TOUCH_INTERVAL: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
 //! A connection as libp2p sees it: a muxer whose streams are data channels.
 
-use crate::stream::{self, Channel, Notify, Stream};
+use crate::stream::{self, Channel, Notify, Opener, Stream};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use std::{
     collections::VecDeque,
@@ -73,7 +73,7 @@ pub(crate) fn pair(backend: Arc<dyn Notify>) -> (Connection, Backend) {
 impl Backend {
     /// The other end opened a data channel. `None`: too many wait, close it.
     pub fn accept(&self) -> Option<Channel> {
-        let (stream, channel) = stream::pair(self.0.backend.clone());
+        let (stream, channel) = stream::pair(self.0.backend.clone(), Opener::Remote);
         let mut inner = self.0.lock();
         if inner.inbound.len() >= INBOUND_WAITING_MAX || inner.streams >= STREAMS_MAX || inner.closing {
             return None;
@@ -161,7 +161,7 @@ impl StreamMuxer for Connection {
             inner.outbound_waker = Some(context.waker().clone());
             return Poll::Pending;
         }
-        let (stream, channel) = stream::pair(self.0.backend.clone());
+        let (stream, channel) = stream::pair(self.0.backend.clone(), Opener::Local);
         inner.streams += 1;
         inner.fresh.push_back(channel);
         drop(inner);

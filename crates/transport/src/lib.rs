@@ -41,6 +41,7 @@ use libp2p::{
     Multiaddr, PeerId,
     core::{muxing::StreamMuxerBox, transport::Boxed},
     identity::Keypair,
+    multiaddr::Protocol,
     relay,
 };
 use std::time::Duration;
@@ -75,9 +76,16 @@ impl Default for Options {
     }
 }
 
-/// Whether this platform has a direct transport for an address. Dialling another would only cost an attempt.
+/// Whether this platform has a transport for an address of a peer (without `/p2p/PEER` at its end) that leads to a direct
+/// connection. Dialling another would only cost an attempt.
 pub fn can_dial(address: &Multiaddr) -> bool {
-    imp::can_dial(address)
+    is_signalled(address)
+        || (!address.iter().any(|part| matches!(part, Protocol::P2pCircuit)) && imp::can_dial(address))
+}
+
+/// Whether an address (without `/p2p/PEER` at its end) is a `/webrtc` one: dialling it costs signalling through a relay.
+pub fn is_signalled(address: &Multiaddr) -> bool {
+    matches!(address.iter().last(), Some(Protocol::WebRTC))
 }
 
 /// A transport, and the behaviours that belong to it: its swarm must run both.

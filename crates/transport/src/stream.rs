@@ -17,10 +17,22 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 /// Bytes that one stream takes before its writer waits; what the channel itself buffers comes on top.
 pub const UNSENT_MAX_BYTES: usize = 128 * 1024;
+/// The end that opened a data channel closes it, and the other follows; if it does not, it is closed after this all the same.
+/// libdatachannel gives the id of a channel that it has closed to the next one at once: a reset that comes then of the other
+/// end's own accord closes the wrong channel.
+pub const OPENER_CLOSES_WITHIN: Duration = Duration::from_secs(2);
+
+/// Who opened a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opener {
+    Local,
+    Remote,
+}
 
 /// Wakes a backend: a stream has something to send, or is over.
 pub(crate) trait Notify: Send + Sync {
@@ -32,6 +44,9 @@ struct Inner {
     unsent: BytesMut,
     /// The writer has closed its half; FIN follows what is unsent.
     closing: bool,
+    opener: Opener,
+    /// When both halves were over, ms.
+    over_since_ms: Option<u64>,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -55,9 +70,16 @@ pub struct Stream(Arc<Shared>);
 pub(crate) struct Channel(Arc<Shared>);
 
 /// Both ends of a new stream.
-pub(crate) fn pair(backend: Arc<dyn Notify>) -> (Stream, Channel) {
-    let inner =
-        Inner { state: state::Stream::default(), unsent: BytesMut::new(), closing: false, reader: None, writer: None };
+pub(crate) fn pair(backend: Arc<dyn Notify>, opener: Opener) -> (Stream, Channel) {
+    let inner = Inner {
+        state: state::Stream::default(),
+        unsent: BytesMut::new(),
+        closing: false,
+        opener,
+        over_since_ms: None,
+        reader: None,
+        writer: None,
+    };
     let shared = Arc::new(Shared { inner: Mutex::new(inner), backend });
     (Stream(shared.clone()), Channel(shared))
 }
@@ -103,15 +125,21 @@ impl Channel {
         message
     }
 
-    /// Whether the data channel is to be closed, once nothing is left to send.
-    pub fn is_over(&self) -> bool {
-        let inner = self.0.lock();
-        !inner.has_message() && inner.state.is_over()
+    /// Whether the data channel is to be closed now.
+    pub fn may_close(&self, now_ms: u64) -> bool {
+        let mut inner = self.0.lock();
+        if inner.has_message() || !inner.state.is_over() {
+            return false;
+        }
+        let since = *inner.over_since_ms.get_or_insert(now_ms);
+        inner.opener == Opener::Local || now_ms.saturating_sub(since) >= OPENER_CLOSES_WITHIN.as_millis() as u64
     }
 
-    /// When to call [`Channel::handle_timeout`], ms.
+    /// When to call [`Channel::handle_timeout`] and [`Channel::may_close`] again, ms.
     pub fn next_timeout(&self) -> Option<u64> {
-        self.0.lock().state.next_timeout()
+        let inner = self.0.lock();
+        let close = inner.over_since_ms.map(|since| since + OPENER_CLOSES_WITHIN.as_millis() as u64);
+        inner.state.next_timeout().into_iter().chain(close).min()
     }
 
     /// Ends what has waited long enough.

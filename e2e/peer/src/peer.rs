@@ -23,7 +23,7 @@ use libp2p::{
 use meganet_transport::{
     Budget, Options as TransportOptions, StunServers,
     proto::address::AddressError,
-    signalling::{self, DirectOnly, Unobserved, is_relayed},
+    signalling::{self, DirectOnly, HostsOnly, Through, WithoutCircuits, is_relayed, is_relayed_endpoint},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -59,11 +59,11 @@ pub struct Options {
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
-    identify: Unobserved<identify::Behaviour>,
+    identify: Through<HostsOnly, identify::Behaviour>,
     ping: DirectOnly<ping::Behaviour>,
     relay_client: relay::client::Behaviour,
     signalling: signalling::Behaviour,
-    relay: Toggle<relay::Behaviour>,
+    relay: Toggle<Through<WithoutCircuits, relay::Behaviour>>,
     streams: DirectOnly<libp2p_stream::Behaviour>,
 }
 
@@ -136,11 +136,11 @@ impl Peer {
         let identify = identify::Config::new("/meganet/test/1".to_owned(), identity.public())
             .with_agent_version("meganet-test-peer/1".to_owned());
         let behaviour = Behaviour {
-            identify: Unobserved::new(identify::Behaviour::new(identify)),
+            identify: Through::new(identify::Behaviour::new(identify)),
             ping: DirectOnly::new(ping::Behaviour::default()),
             relay_client: built.relay_client,
             signalling: built.signalling,
-            relay: options.is_relay.then(|| relay::Behaviour::new(id, relay_config())).into(),
+            relay: options.is_relay.then(|| Through::new(relay::Behaviour::new(id, relay_config()))).into(),
             streams: DirectOnly::new(libp2p_stream::Behaviour::new()),
         };
         let executor = |task: Pin<Box<dyn Future<Output = ()> + Send>>| platform::spawn(task);
@@ -329,7 +329,7 @@ fn on_event(swarm: &mut Swarm<Behaviour>, known: &mut Known, event: SwarmEvent<B
     match event {
         SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
             let address = endpoint.get_remote_address().clone();
-            known.connections.insert(connection_id, (peer_id, is_relayed(&address) || endpoint.is_relayed()));
+            known.connections.insert(connection_id, (peer_id, is_relayed_endpoint(&endpoint)));
             if let Some(waiting) = known.dials.remove(&connection_id) {
                 let _ = waiting.send(Ok(address));
             }

@@ -10,7 +10,7 @@ use crate::{
 use bytes::Bytes;
 use futures::{
     AsyncRead, AsyncReadExt, FutureExt, SinkExt, StreamExt,
-    channel::mpsc,
+    channel::{mpsc, oneshot},
     future::{Either, select},
     pin_mut,
 };
@@ -18,6 +18,8 @@ use libp2p::PeerId;
 use meganet_core::{
     exchange::{AskError, Asker, AskerEvent},
     hash::ChunkId,
+    head::Head,
+    keys::BlindedKey,
     limits::FRAME_MAX_BYTES,
     wire::{Code, FrameDecoder, Response},
 };
@@ -65,6 +67,7 @@ pub(crate) enum Answer {
 enum Ask {
     Chunk { chunk: ChunkId, answers: mpsc::Sender<Answer> },
     Cancel { chunk: ChunkId, answers: mpsc::Sender<Answer> },
+    Head { blinded: BlindedKey, reply: oneshot::Sender<Vec<u8>> },
 }
 
 /// The sessions of a node.
@@ -95,6 +98,22 @@ impl Exchange {
                 false
             }
             Err(_) => false,
+        }
+    }
+
+    /// Asks a connected peer for its newest head of a site. `None`: it has none, or did not answer in time.
+    pub async fn head(&self, peer: PeerId, blinded: BlindedKey) -> Option<Head> {
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut sessions = lock(&self.sessions);
+            let session = sessions.entry(peer).or_insert_with(|| self.start(peer));
+            session.try_send(Ask::Head { blinded, reply }).ok()?;
+        }
+        let timeout = platform::sleep(limits::HEAD_ANSWER_TIMEOUT).fuse();
+        pin_mut!(timeout);
+        match select(answer, timeout).await {
+            Either::Left((bytes, _)) => Head::parse_for(&bytes.ok()?, &blinded).ok(),
+            Either::Right(_) => None,
         }
     }
 
@@ -142,7 +161,13 @@ impl Exchange {
                 Either::Right(_) => None,
             }
         };
-        let mut session = Session { peer, asker: Asker::new(), waiting: HashMap::new(), traffic: self.traffic.clone() };
+        let mut session = Session {
+            peer,
+            asker: Asker::new(),
+            waiting: HashMap::new(),
+            heads: HashMap::new(),
+            traffic: self.traffic.clone(),
+        };
         let mut failure = Failure::Disconnected;
         if let Some(stream) = opened {
             let (reader, writer) = stream.split();
@@ -171,6 +196,8 @@ struct Session {
     asker: Asker,
     /// Who waits for which chunk.
     waiting: HashMap<ChunkId, Vec<mpsc::Sender<Answer>>>,
+    /// Who waits for the answer to which question for a head.
+    heads: HashMap<u32, oneshot::Sender<Vec<u8>>>,
     traffic: Arc<Traffic>,
 }
 
@@ -275,6 +302,12 @@ impl Session {
                     let _ = answers.send(Answer::Failed { peer: self.peer, chunk, failure: Failure::Busy }).await;
                 }
             },
+            // Over the bound its dropping is the answer.
+            Ask::Head { blinded, reply } => {
+                if let Ok(id) = self.asker.ask_head(blinded) {
+                    self.heads.insert(id, reply);
+                }
+            }
             Ask::Cancel { chunk, answers } => {
                 let Some(waiting) = self.waiting.get_mut(&chunk) else { return };
                 waiting.retain(|other| !other.same_receiver(&answers));
@@ -312,7 +345,13 @@ impl Session {
                 let failure = if code == Code::Busy { Failure::Busy } else { Failure::NotFound };
                 self.finish(chunk, |chunk| Answer::Failed { peer, chunk, failure }).await;
             }
-            AskerEvent::Refused { .. } | AskerEvent::Head { .. } | AskerEvent::Held { .. } => {}
+            AskerEvent::Head { id, bytes } => {
+                if let Some(reply) = self.heads.remove(&id) {
+                    let _ = reply.send(bytes);
+                }
+            }
+            AskerEvent::Refused { id, chunk: None, .. } => _ = self.heads.remove(&id),
+            AskerEvent::Refused { .. } | AskerEvent::Held { .. } => {}
         }
     }
 

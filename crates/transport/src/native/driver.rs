@@ -361,12 +361,12 @@ impl Driver {
         let mut over = Vec::new();
         for (id, entry) in &mut self.channels {
             entry.channel.handle_timeout(now_ms);
-            if let Some(at) = entry.channel.next_timeout() {
-                wake_at = wake_at.min(Instant::now() + Duration::from_millis(at.saturating_sub(now_ms)));
-            }
-            if !entry.closing && entry.held_back.is_none() && entry.channel.is_over() {
+            if !entry.closing && entry.held_back.is_none() && entry.channel.may_close(now_ms) {
                 entry.closing = true;
                 over.push(*id);
+            }
+            if let Some(at) = entry.channel.next_timeout() {
+                wake_at = wake_at.min(Instant::now() + Duration::from_millis(at.saturating_sub(now_ms)));
             }
         }
         for id in over {

@@ -124,6 +124,12 @@ impl Behaviour {
         (self.dials.len(), self.answering.len())
     }
 
+    /// Whether an attempt of this peer's is under way: its connection may come in the place of a failed dial's.
+    #[must_use]
+    pub fn is_answering(&self, peer: &PeerId) -> bool {
+        self.answering.contains_key(peer)
+    }
+
     fn on_request(&mut self, Request { peer, reply }: Request) {
         let refusal = if self.dials.contains_key(&peer) || self.dials.len() >= OUTBOUND_ATTEMPTS_MAX {
             Some(Error::Busy)

@@ -163,7 +163,8 @@ impl<B: NetworkBehaviour> NetworkBehaviour for DirectOnly<B> {
 }
 
 /// The same of an established connection.
-pub(super) fn is_relayed_endpoint(endpoint: &ConnectedPoint) -> bool {
+#[must_use]
+pub fn is_relayed_endpoint(endpoint: &ConnectedPoint) -> bool {
     match endpoint {
         ConnectedPoint::Listener { local_addr, send_back_addr } => is_relayed(local_addr) || is_relayed(send_back_addr),
         ConnectedPoint::Dialer { address, .. } => is_relayed(address),

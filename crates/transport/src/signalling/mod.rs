@@ -12,22 +12,22 @@
 //! | `behaviour` | which stream belongs to which attempt; simultaneous dials; the end of relayed connections |
 //! | `attempt` | one attempt: the protocol core between a stream and a backend |
 //! | `direct_only` | keeps other protocols off relayed connections |
-//! | `unobserved` | keeps identify from telling addresses that name no host |
+//! | `lens` | leaves addresses out that a behaviour must not see |
 
 mod attempt;
 mod behaviour;
 mod direct_only;
 mod handler;
+mod lens;
 mod link;
 mod routes;
-mod unobserved;
 
 pub(crate) use attempt::{PeerConnection, Progress, run};
 pub use behaviour::{Behaviour, Event};
-pub use direct_only::{DirectOnly, is_relayed};
+pub use direct_only::{DirectOnly, is_relayed, is_relayed_endpoint};
+pub use lens::{HostsOnly, Lens, Through, WithoutCircuits};
 pub(crate) use link::{Inbound, Link, Opened};
 pub use routes::{PEERS_MAX as ROUTED_PEERS_MAX, ROUTES_PER_PEER_MAX, Routes};
-pub use unobserved::Unobserved;
 
 /// Both halves, and the routes they share.
 pub(crate) fn new(local: libp2p::PeerId) -> (Link, Behaviour) {

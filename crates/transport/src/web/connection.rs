@@ -300,11 +300,13 @@ impl Task {
         for entry in self.entries.values_mut() {
             entry.send();
             entry.channel.handle_timeout(now_ms);
-            wake_at_ms = [wake_at_ms, entry.channel.next_timeout()].into_iter().flatten().min();
-            if !entry.closing && entry.channel.is_over() {
+            if !entry.closing && entry.channel.may_close(now_ms) {
                 entry.closing = true;
                 // The browser sends what is queued before it closes.
                 entry.data.close();
+            }
+            if !entry.closing {
+                wake_at_ms = [wake_at_ms, entry.channel.next_timeout()].into_iter().flatten().min();
             }
         }
         wake_at_ms
