@@ -78,7 +78,16 @@ pub async fn outlives_its_author(scenario: &mut Scenario, options: Options) -> R
     let newcomer = swarm.peer("newcomer").await?;
     let direct = newcomer.addresses().iter().find(|address| address.contains("webrtc-direct"));
     let multiaddr = direct.context("the newcomer has no webrtc-direct address")?.clone();
-    app.call(&Command::Connect { multiaddr }).await?;
+    until("a connection to the newcomer", async || {
+        let peers = app.status().await?.peers;
+        let is_there = peers.iter().any(|peer| peer.peer_id == newcomer.peer_id() && !peer.relayed);
+        if !is_there {
+            // Refused while the tab dials it by itself.
+            let _ = app.ask(&Command::Connect { multiaddr: multiaddr.clone() }).await?;
+        }
+        Ok(Look::holds(is_there, format!("{peers:?}")))
+    })
+    .await?;
     until_provided_by(newcomer.commands(), address, &[tab]).await?;
     let into = scenario.dir().join("fetched");
     newcomer.commands().get(&address, &into).await?;
