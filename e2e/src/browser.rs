@@ -1,46 +1,41 @@
-//! Chromium under chromedriver: one browser process tree a fixture, with a profile of its own or a given one.
+//! A real browser under its own WebDriver: one process tree a fixture, with a profile of its own or a given one.
+
+mod chromium;
+mod firefox;
 
 use crate::{
     http::DriverClient,
     process::Process,
     wait::{Look, until},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
+    ffi::OsString,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
-use thirtyfour::{
-    By, ChromiumLikeCapabilities, DesiredCapabilities, LoggingPrefsLogLevel, WebDriver, WebElement, WindowHandle,
-};
+use thirtyfour::{By, Capabilities, WebDriver, WebElement, WindowHandle};
 
-/// Where Debian's `chromium` package puts the browser. `MEGANET_CHROMIUM` names another.
-const CHROMIUM: &str = "/usr/bin/chromium";
 /// Bounds one script in a page; longer than [`crate::wait::PATIENCE`], so that waits report first.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What the browsers of all tests are started with. No traffic leaves the machine.
-const ARGUMENTS: &[&str] = &[
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--allow-loopback-in-peer-connection",
-    "--disable-features=WebRtcHideLocalIpsWithMdns",
-    "--autoplay-policy=no-user-gesture-required",
-];
+/// Which browser.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    #[default]
+    Chromium,
+    Firefox,
+}
 
 /// How one browser differs from the usual.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// Which browser it is.
+    pub kind: Kind,
     /// A profile directory that outlives this browser. `None`: a fresh one.
     pub profile: Option<PathBuf>,
     /// The user has blocked all cookies and site data: IndexedDB, caches and service workers are denied.
@@ -49,46 +44,44 @@ pub struct Options {
     pub arguments: Vec<String>,
 }
 
+impl Options {
+    /// Firefox as it is.
+    pub fn firefox() -> Self {
+        Self { kind: Kind::Firefox, ..Self::default() }
+    }
+
+    /// Chromium as it is about to become: it refuses an offer whose credentials were changed.
+    pub fn chromium_without_changed_offers() -> Self {
+        let trial = "--force-fieldtrials=WebRTC-NoSdpMangleUfrag/Enabled/".to_owned();
+        Self { arguments: vec![trial], ..Self::default() }
+    }
+}
+
 /// A running browser. Quits when dropped.
 pub struct Browser {
-    // Declared first: the session ends while chromedriver still runs.
+    // Declared first: the session ends while its driver's process still runs.
     driver: WebDriver,
-    _chromedriver: Process,
+    process: Process,
+    kind: Kind,
+    /// Bytes of the process' output that [`Browser::console`] has given out.
+    console_read: AtomicUsize,
 }
 
 impl Browser {
-    /// Starts chromedriver on a free port and a browser under it, with logs and, if fresh, the profile in `dir`.
+    /// Starts a driver on a free port and a browser under it, with logs and, if fresh, the profile in `dir`.
     pub async fn start(dir: &Path, name: &str, options: Options) -> Result<Self> {
-        let mut chromedriver = Process::start(&format!("{name}-driver"), dir, Path::new("chromedriver"), ["--port=0"])?;
-        let port: u16 = chromedriver
-            .line("its port", |line| {
-                line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok()
-            })
-            .await
-            .context("chromedriver (Debian: chromium-driver) does not start")?;
-        let profile = options.profile.unwrap_or_else(|| dir.join(format!("{name}-profile")));
-        let mut capabilities = DesiredCapabilities::chrome();
-        capabilities.set_binary(&wrapper(dir)?)?;
-        for argument in ARGUMENTS {
-            capabilities.add_arg(argument)?;
-        }
-        capabilities.add_arg(&format!("--user-data-dir={}", profile.display()))?;
-        capabilities.add_arg("--window-size=1280,800")?;
-        for argument in &options.arguments {
-            capabilities.add_arg(argument)?;
-        }
-        if options.block_site_data {
-            let blocked = json!({ "profile.default_content_setting_values.cookies": 2 });
-            capabilities.add_experimental_option("prefs", blocked)?;
-        }
-        capabilities.set_browser_log_level(LoggingPrefsLogLevel::All)?;
+        let profile = options.profile.clone().unwrap_or_else(|| dir.join(format!("{name}-profile")));
+        let (process, port, capabilities): (Process, u16, Capabilities) = match options.kind {
+            Kind::Chromium => chromium::start(dir, name, &profile, &options).await?,
+            Kind::Firefox => firefox::start(dir, name, &profile, &options).await?,
+        };
         let driver = WebDriver::builder(format!("http://127.0.0.1:{port}"), capabilities)
             .client(DriverClient)
             .connect()
             .await
-            .context("no browser session: is Chromium (Debian: chromium) installed?")?;
+            .with_context(|| format!("no browser session: is {:?} installed?", options.kind))?;
         driver.set_script_timeout(SCRIPT_TIMEOUT).await?;
-        Ok(Self { driver, _chromedriver: chromedriver })
+        Ok(Self { driver, process, kind: options.kind, console_read: AtomicUsize::new(0) })
     }
 
     /// Quits the browser as a user does, so that its profile is whole and can be opened again.
@@ -157,8 +150,11 @@ impl Browser {
         result
     }
 
-    /// One command of the Chrome DevTools protocol, to the current tab.
+    /// One command of the Chrome DevTools protocol, to the current tab. Chromium alone knows it.
     pub async fn devtools(&self, method: &str, parameters: Value) -> Result<Value> {
+        if self.kind != Kind::Chromium {
+            bail!("{:?} has no DevTools protocol", self.kind);
+        }
         self.driver.cdp().send_raw(method, parameters).await.with_context(|| format!("DevTools refused {method}"))
     }
 
@@ -170,6 +166,11 @@ impl Browser {
 
     /// What pages wrote to the console since the last call.
     pub async fn console(&self) -> Result<Vec<String>> {
+        if self.kind == Kind::Firefox {
+            let output = self.process.stdout()?;
+            let read = self.console_read.swap(output.len(), Ordering::Relaxed);
+            return Ok(firefox::console(output.get(read..).unwrap_or_default()));
+        }
         let entries = self.driver.browser_log().await?;
         Ok(entries.into_iter().map(|entry| format!("{:?} {}", entry.level, entry.message)).collect())
     }
@@ -204,12 +205,17 @@ fn by_test_id(test_id: &str) -> By {
     By::Css(format!("[data-testid='{test_id}']"))
 }
 
-/// A script that starts Chromium so that it ends with chromedriver, also when that is killed.
-fn wrapper(dir: &Path) -> Result<String> {
-    let chromium = std::env::var("MEGANET_CHROMIUM").unwrap_or_else(|_| CHROMIUM.to_owned());
-    let path = dir.join("chromium");
+/// What the environment names, else the usual place.
+fn program(variable: &str, usual: impl Into<OsString>) -> PathBuf {
+    std::env::var_os(variable).unwrap_or_else(|| usual.into()).into()
+}
+
+/// A script called `name` that starts `browser` so that it ends with its driver, also when that is killed.
+fn wrapper(dir: &Path, name: &str, browser: &Path) -> Result<String> {
+    let path = dir.join(name);
     if !path.exists() {
-        std::fs::write(&path, format!("#!/bin/sh\nexec setpriv --pdeathsig KILL -- \"{chromium}\" \"$@\"\n"))?;
+        let browser = browser.display();
+        std::fs::write(&path, format!("#!/bin/sh\nexec setpriv --pdeathsig KILL -- \"{browser}\" \"$@\"\n"))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     }
     path.to_str().map(str::to_owned).context("a temporary directory with a name that is not UTF-8")

@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client for loopback: chromedriver is driven through it, and tests look at what the bootstrap serves.
+//! A small HTTP/1.1 client for loopback: browsers are driven through it, and tests look at what the bootstrap serves.
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -44,7 +44,7 @@ async fn send(request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
         .with_context(|| format!("no HTTP answer from {authority}"))
 }
 
-/// The client that [`thirtyfour`] talks to chromedriver with.
+/// The client that [`thirtyfour`] talks to a browser's driver with.
 pub(crate) struct DriverClient;
 
 #[async_trait::async_trait]

@@ -1,16 +1,16 @@
-//! The harness of the end-to-end tests and benches: real processes, a real Chromium, nothing simulated.
+//! The harness of the end-to-end tests and benches: real processes, real browsers, nothing simulated.
 //!
 //! | module | gives |
 //! |---|---|
 //! | [`scenario`] | one test's frame: directories, time limit, logs and screenshots when it fails |
 //! | [`process`] | child processes that end with the test, whatever happens to it |
 //! | [`swarm`] | a bootstrap and native peers, the `meganet` command line |
-//! | [`browser`] | Chromium under chromedriver |
+//! | [`browser`] | Chromium and Firefox, each under its own WebDriver |
 //! | [`app`] | the app in a tab, by its test ids and `window.meganet` |
 //! | [`site_frame`] | what is shown inside the site's own frame |
 //! | [`folder`] | folders as maps from path to bytes, hashes, made-up content |
 //! | [`wait`] | waiting for a condition, never for a time |
-//! | [`http`] | a small HTTP client, for chromedriver and for looking at what the bootstrap serves |
+//! | [`http`] | a small HTTP client, for WebDriver and for looking at what the bootstrap serves |
 //! | [`static_server`] | a stand-in for the bootstrap that serves the app with one answer spoiled |
 //! | [`raw_channel`] | the yardstick: a bare `RTCDataChannel` between two tabs |
 //! | [`test_peer`] | bare peers on a transport alone, ours and js-libp2p's |

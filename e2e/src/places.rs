@@ -32,12 +32,22 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A program of another project that `cargo xtask setup --tests` compiles.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    Ok(target_dir()?.join("tools/bin").join(name))
+}
+
 /// Where results that people look at go: `target/NAME`.
 pub fn results(name: &str) -> Result<PathBuf> {
-    let profile = profile_dir()?;
-    let dir = profile.parent().unwrap_or(&profile).join(name);
+    let dir = target_dir()?.join(name);
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     Ok(dir)
+}
+
+/// `target`.
+fn target_dir() -> Result<PathBuf> {
+    let profile = profile_dir()?;
+    Ok(profile.parent().unwrap_or(&profile).to_path_buf())
 }
 
 /// `target/PROFILE`, where the running executable lies (tests lie one level deeper, in `deps`).

@@ -21,8 +21,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(600);
 /// What a test body gets.
 pub struct Scenario {
     name: &'static str,
-    dir: tempfile::TempDir,
+    // Before the directory: a browser that still writes its profile would keep that from being removed.
     browsers: Vec<(String, Rc<Browser>)>,
+    dir: tempfile::TempDir,
 }
 
 /// Runs one scenario to its end. When it fails, its logs, consoles and screenshots go to `target/e2e-failures/NAME` and
@@ -58,7 +59,7 @@ pub fn run(name: &'static str, body: impl AsyncFnOnce(&mut Scenario) -> Result<(
 impl Scenario {
     fn new(name: &'static str) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix(&format!("meganet-{name}-")).tempdir()?;
-        Ok(Self { name, dir, browsers: Vec::new() })
+        Ok(Self { name, browsers: Vec::new(), dir })
     }
 
     /// A directory that is gone after the test.

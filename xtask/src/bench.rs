@@ -17,8 +17,8 @@ pub struct Options {
 
 /// Runs one bench in real browsers against real processes.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    setup::ensure(setup::For::Testing)?;
+    setup::ensure(workspace, setup::For::Testing)?;
     build::for_checks(workspace)?;
     let mut bench = Command::new(workspace.program("bench"));
-    command::run(setup::with_chromium(bench.current_dir(&workspace.root).args(&options.arguments)))
+    command::run(setup::with_browsers(workspace, bench.current_dir(&workspace.root).args(&options.arguments)))
 }

@@ -16,6 +16,7 @@ mod command;
 mod run;
 mod setup;
 mod tidy;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;
@@ -46,7 +47,7 @@ struct Arguments {
 enum Task {
     /// Install what is missing on this machine: the wasm target and clang
     Setup {
-        /// Also what the tests need: Chromium and its driver, rustfmt, clippy
+        /// Also what the tests need: Chromium, Firefox, their drivers, rustfmt, clippy
         #[arg(long)]
         tests: bool,
     },
@@ -85,16 +86,16 @@ fn main() -> ExitCode {
 fn perform(arguments: Arguments) -> Result<()> {
     let workspace = Workspace::find()?;
     match arguments.task {
-        Task::Setup { tests: false } => setup::ensure(setup::For::Building),
-        Task::Setup { tests: true } => setup::ensure(setup::For::Testing),
+        Task::Setup { tests: false } => setup::ensure(&workspace, setup::For::Building),
+        Task::Setup { tests: true } => setup::ensure(&workspace, setup::For::Testing),
         Task::Build => {
-            setup::ensure(setup::For::Building)?;
+            setup::ensure(&workspace, setup::For::Building)?;
             build::all(&workspace)
         }
         Task::Run(options) => run::run(&workspace, &options),
         Task::Ci { steps } => ci::run(&workspace, &steps),
         Task::Test => {
-            setup::ensure(setup::For::Testing)?;
+            setup::ensure(&workspace, setup::For::Testing)?;
             ci::run(&workspace, &[])
         }
         Task::Bench(options) => bench::run(&workspace, &options),

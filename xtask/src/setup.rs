@@ -8,34 +8,57 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::command::{find, output, run, say, succeeds};
+use crate::tools;
+use crate::workspace::Workspace;
 
 /// Browser bundles are compiled for this target.
 pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
-/// Names the browser of the tests, for the e2e crate and for people who want another one than [`chromium`] finds.
-pub const CHROMIUM_VARIABLE: &str = "MEGANET_CHROMIUM";
-/// What systems call it; any of them will do.
-const CHROMIUM_NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-
-/// The browser of the tests: the one the environment names, else the first in `PATH`.
-pub fn chromium() -> Option<PathBuf> {
-    chromium_of(env::var_os(CHROMIUM_VARIABLE).map(PathBuf::from), find)
+/// A browser of the tests.
+struct Browser {
+    /// Names another one than [`Browser::find`] finds, for people; and for the e2e crate the one that was found.
+    variable: &'static str,
+    /// What systems call it; any of them will do.
+    names: &'static [&'static str],
 }
 
-fn chromium_of(named: Option<PathBuf>, find: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    match named {
-        Some(path) if path.is_file() => Some(path),
-        Some(name) => find(name.to_str()?),
-        None => CHROMIUM_NAMES.iter().find_map(|name| find(name)),
+const CHROMIUM: Browser = Browser {
+    variable: "MEGANET_CHROMIUM",
+    names: &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
+};
+const FIREFOX: Browser = Browser { variable: "MEGANET_FIREFOX", names: &["firefox-esr", "firefox"] };
+
+impl Browser {
+    /// The one the environment names, else the first in `PATH`.
+    fn find(&self) -> Option<PathBuf> {
+        self.of(env::var_os(self.variable).map(PathBuf::from), find)
+    }
+
+    fn of(&self, named: Option<PathBuf>, find: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+        match named {
+            Some(path) if path.is_file() => Some(path),
+            Some(name) => find(name.to_str()?),
+            None => self.names.iter().find_map(|name| find(name)),
+        }
     }
 }
 
-/// Tells `command`, which starts browsers, which one was found.
-pub fn with_chromium(command: &mut Command) -> &mut Command {
-    match chromium() {
-        Some(path) => command.env(CHROMIUM_VARIABLE, path),
-        None => command,
+/// Steers Firefox in the tests. Few systems package it, so it is compiled, once.
+const GECKODRIVER: (&str, &str) = ("geckodriver", "0.37.1");
+/// Tells the e2e crate where it is.
+const GECKODRIVER_VARIABLE: &str = "MEGANET_GECKODRIVER";
+
+/// Tells `command`, which starts browsers, what was found.
+pub fn with_browsers<'a>(workspace: &Workspace, command: &'a mut Command) -> &'a mut Command {
+    for browser in [CHROMIUM, FIREFOX] {
+        if let Some(path) = browser.find() {
+            command.env(browser.variable, path);
+        }
     }
+    if env::var_os(GECKODRIVER_VARIABLE).is_none() {
+        command.env(GECKODRIVER_VARIABLE, tools::path(workspace, GECKODRIVER.0));
+    }
+    command
 }
 
 /// What the machine is prepared for.
@@ -56,24 +79,27 @@ enum Tool {
     ChromeDriver,
     /// js-libp2p runs in it, and its package manager installs that.
     Node,
+    Firefox,
 }
 
 impl Tool {
     fn present(self) -> bool {
         match self {
             Self::Clang => output(Command::new("clang").arg("--print-targets")).is_some_and(|it| it.contains("wasm32")),
-            Self::Chromium => chromium().is_some(),
+            Self::Chromium => CHROMIUM.find().is_some(),
             Self::ChromeDriver => find("chromedriver").is_some(),
             Self::Node => find("node").is_some() && find("npm").is_some(),
+            Self::Firefox => FIREFOX.find().is_some(),
         }
     }
 
     fn purpose(self) -> &'static str {
         match self {
             Self::Clang => "clang that knows wasm32, to compile ring for the browser",
-            Self::Chromium => "Chromium, the browser of the end-to-end tests",
+            Self::Chromium => "Chromium, the first browser of the end-to-end tests",
             Self::ChromeDriver => "ChromeDriver, which steers Chromium in the tests",
             Self::Node => "Node and npm, for js-libp2p, the other end of the interoperability tests",
+            Self::Firefox => "Firefox, the second browser of the end-to-end tests",
         }
     }
 
@@ -83,6 +109,7 @@ impl Tool {
             Self::Chromium => "chromium",
             Self::ChromeDriver => "chromium-driver",
             Self::Node => "npm",
+            Self::Firefox => "firefox-esr",
         }
     }
 
@@ -92,6 +119,7 @@ impl Tool {
             Self::Chromium => "chromium",
             Self::ChromeDriver => "chromedriver",
             Self::Node => "npm",
+            Self::Firefox => "firefox",
         }
     }
 
@@ -101,6 +129,7 @@ impl Tool {
             Self::Clang => "clang",
             Self::Chromium | Self::ChromeDriver => "chromium",
             Self::Node => "npm",
+            Self::Firefox => "firefox",
         }
     }
 
@@ -111,6 +140,7 @@ impl Tool {
             Self::Chromium => "chromium",
             Self::ChromeDriver => "chromedriver",
             Self::Node => "node",
+            Self::Firefox => "firefox",
         }
     }
 }
@@ -119,12 +149,21 @@ impl Tool {
 ///
 /// # Errors
 /// When something is missing that this program cannot install; the error says what to type.
-pub fn ensure(purpose: For) -> Result<()> {
+pub fn ensure(workspace: &Workspace, purpose: For) -> Result<()> {
     ensure_rust(purpose)?;
     let wanted: &[Tool] = match purpose {
         For::Building => &[Tool::Clang],
-        For::Testing => &[Tool::Clang, Tool::Chromium, Tool::ChromeDriver, Tool::Node],
+        For::Testing => &[Tool::Clang, Tool::Chromium, Tool::ChromeDriver, Tool::Firefox, Tool::Node],
     };
+    ensure_packages(wanted)?;
+    if purpose == For::Testing && env::var_os(GECKODRIVER_VARIABLE).is_none() {
+        let (package, version) = GECKODRIVER;
+        tools::installed(workspace, package, version, package)?;
+    }
+    Ok(())
+}
+
+fn ensure_packages(wanted: &[Tool]) -> Result<()> {
     let missing = missing(wanted, Tool::present);
     if missing.is_empty() {
         return Ok(());
@@ -243,30 +282,36 @@ mod tests {
 
     #[test]
     fn only_what_is_absent_is_missing() {
-        let wanted = [Tool::Clang, Tool::Chromium, Tool::ChromeDriver];
-        assert_eq!(missing(&wanted, |tool| tool == Tool::Chromium), [Tool::Clang, Tool::ChromeDriver]);
+        let wanted = [Tool::Clang, Tool::Chromium, Tool::Firefox];
+        assert_eq!(missing(&wanted, |tool| tool == Tool::Chromium), [Tool::Clang, Tool::Firefox]);
         assert!(missing(&wanted, |_| true).is_empty());
     }
 
     #[test]
     fn the_browser_that_is_found_is_the_one_that_is_started() {
         let chrome_only = |name: &str| (name == "google-chrome").then(|| PathBuf::from("/somewhere/google-chrome"));
-        assert_eq!(chromium_of(None, chrome_only), Some("/somewhere/google-chrome".into()));
-        assert_eq!(chromium_of(None, |_| None), None);
+        assert_eq!(CHROMIUM.of(None, chrome_only), Some("/somewhere/google-chrome".into()));
+        assert_eq!(CHROMIUM.of(None, |_| None), None);
+        assert_eq!(FIREFOX.of(None, chrome_only), None);
         let here = std::env::current_exe().expect("a path");
-        assert_eq!(chromium_of(Some(here.clone()), chrome_only), Some(here.clone()), "the named one wins");
-        assert_eq!(chromium_of(Some("google-chrome".into()), chrome_only), chrome_only("google-chrome"));
-        assert_eq!(chromium_of(Some(here.join("gone")), chrome_only), None, "a typing error is no other browser");
+        assert_eq!(CHROMIUM.of(Some(here.clone()), chrome_only), Some(here.clone()), "the named one wins");
+        assert_eq!(CHROMIUM.of(Some("google-chrome".into()), chrome_only), chrome_only("google-chrome"));
+        assert_eq!(CHROMIUM.of(Some(here.join("gone")), chrome_only), None, "a typing error is no other browser");
+        let workspace = Workspace::find().expect("a workspace");
         let mut command = Command::new("bench");
-        let told = with_chromium(&mut command).get_envs().any(|(name, _)| name == CHROMIUM_VARIABLE);
-        assert_eq!(told, chromium().is_some());
+        let told = with_browsers(&workspace, &mut command);
+        for browser in [CHROMIUM, FIREFOX] {
+            let path = told.get_envs().find(|(name, _)| *name == browser.variable).and_then(|(_, path)| path);
+            assert_eq!(path.map(PathBuf::from), browser.find(), "{}", browser.variable);
+        }
     }
 
     #[test]
     fn advice_names_each_systems_packages_once() {
-        let advice = advice(&[Tool::Chromium, Tool::ChromeDriver]);
-        assert!(advice.contains("apt-get install chromium chromium-driver\n"), "{advice}");
-        assert!(advice.contains("pacman -S chromium\n"), "{advice}");
+        let advice = advice(&[Tool::Chromium, Tool::ChromeDriver, Tool::Firefox]);
+        assert!(advice.contains("apt-get install chromium chromium-driver firefox-esr\n"), "{advice}");
+        assert!(advice.contains("dnf install chromium chromedriver firefox\n"), "{advice}");
+        assert!(advice.contains("pacman -S chromium firefox\n"), "{advice}");
         assert!(!advice.contains("llvm"), "{advice}");
     }
 }

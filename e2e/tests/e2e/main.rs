@@ -12,6 +12,7 @@
 mod bad_input;
 mod bootstrap_gone;
 mod cookies;
+mod firefox;
 mod harness;
 mod interop;
 mod killed_while_publishing;

@@ -4,7 +4,9 @@ use anyhow::{Context, Result, ensure};
 use meganet_core::address::Address;
 use meganet_e2e::{
     app::App,
-    folder, scenario,
+    browser::Options,
+    folder,
+    scenario::{self, Scenario},
     swarm::Commands,
     wait::{Look, until},
 };
@@ -49,33 +51,47 @@ fn two_tabs_that_agreed_are_announced_as_providers() {
 
 #[test]
 fn a_native_peer_gets_a_site_from_a_tab_when_its_publisher_is_gone() {
-    scenario::run("sharing-outlives", async |scenario| {
-        let swarm = scenario.swarm().await?;
-        let author = swarm.peer("author").await?;
-        let folder = scenario.dir().join("site");
-        let files = folder::made_up("Outlives its author", 5, 600_000);
-        folder::write(&folder, &files)?;
-        let address = author.commands().publish(&folder).await?.address;
+    scenario::run("sharing-outlives", async |scenario| outlives_its_author(scenario, Options::default()).await);
+}
 
-        let browser = scenario.browser("reader").await?;
-        let app = App::open(&browser, &swarm.url()).await?;
-        browser.click("consent-share").await?;
-        app.enter_address(&address.to_string()).await?;
-        app.until_shown().await?;
-        app.call(&Command::FetchAll { address, allow_large: false }).await?;
-        author.kill();
+/// A site that this browser's tab has fetched and shares is fetched from it alone.
+pub async fn outlives_its_author(scenario: &mut Scenario, options: Options) -> Result<()> {
+    let swarm = scenario.swarm().await?;
+    let author = swarm.peer("author").await?;
+    let folder = scenario.dir().join("site");
+    let files = folder::made_up("Outlives its author", 5, 600_000);
+    folder::write(&folder, &files)?;
+    let address = author.commands().publish(&folder).await?.address;
 
-        // A tab cannot be dialled yet, but it dials: over that connection the newcomer asks it.
-        let newcomer = swarm.peer("newcomer").await?;
-        let direct = newcomer.addresses().iter().find(|address| address.contains("webrtc-direct"));
-        let multiaddr = direct.context("the newcomer has no webrtc-direct address")?.clone();
-        app.call(&Command::Connect { multiaddr }).await?;
-        let tab = app.status().await?.peer_id;
-        until_provided_by(newcomer.commands(), address, &[tab]).await?;
-        let into = scenario.dir().join("fetched");
-        newcomer.commands().get(&address, &into).await?;
-        folder::ensure_equal(&folder::read(&into)?, &files)
-    });
+    let browser = scenario.browser_with("reader", options).await?;
+    let app = App::open(&browser, &swarm.url()).await?;
+    browser.click("consent-share").await?;
+    app.enter_address(&address.to_string()).await?;
+    app.until_shown().await?;
+    app.call(&Command::FetchAll { address, allow_large: false }).await?;
+    let tab = app.status().await?.peer_id;
+    // It is announced while the author is there: this is about what is left afterwards.
+    until_provided_by(author.commands(), address, std::slice::from_ref(&tab)).await?;
+    author.kill();
+
+    // A tab cannot be dialled yet, but it dials: over that connection the newcomer asks it.
+    let newcomer = swarm.peer("newcomer").await?;
+    let direct = newcomer.addresses().iter().find(|address| address.contains("webrtc-direct"));
+    let multiaddr = direct.context("the newcomer has no webrtc-direct address")?.clone();
+    until("a connection to the newcomer", async || {
+        let peers = app.status().await?.peers;
+        let is_there = peers.iter().any(|peer| peer.peer_id == newcomer.peer_id() && !peer.relayed);
+        if !is_there {
+            // Refused while the tab dials it by itself.
+            let _ = app.ask(&Command::Connect { multiaddr: multiaddr.clone() }).await?;
+        }
+        Ok(Look::holds(is_there, format!("{peers:?}")))
+    })
+    .await?;
+    until_provided_by(newcomer.commands(), address, &[tab]).await?;
+    let into = scenario.dir().join("fetched");
+    newcomer.commands().get(&address, &into).await?;
+    folder::ensure_equal(&folder::read(&into)?, &files)
 }
 
 async fn until_provided_by(asking: &Commands, address: Address, wanted: &[String]) -> Result<()> {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::tools;
 use crate::command::{run, say, shown};
+use crate::tools;
 use crate::workspace::Workspace;
 
 /// The version that deny.toml is written for.

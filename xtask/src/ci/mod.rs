@@ -3,7 +3,6 @@
 mod deny;
 mod suites;
 mod tab;
-mod tools;
 
 use std::fmt::Write as _;
 use std::io;
@@ -133,7 +132,7 @@ impl Step {
             Self::E2e => {
                 let mut test = workspace.cargo();
                 test.args(["test", "--no-fail-fast"]).args(NATIVE).args(["--test", E2E_SUITE]);
-                suites::run(setup::with_chromium(&mut test), &mut report.test_results)
+                suites::run(setup::with_browsers(workspace, &mut test), &mut report.test_results)
             }
         }
     }

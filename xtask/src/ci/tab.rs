@@ -4,9 +4,10 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use super::{suites, tools};
+use super::suites;
 use crate::command::find;
 use crate::setup::WASM_TARGET;
+use crate::tools;
 use crate::workspace::Workspace;
 
 /// Runs the tab crates' tests for wasm32; the profile is the bundle's, whose dependencies are compiled already.

@@ -44,7 +44,7 @@ pub struct Options {
 /// # Errors
 /// When a part does not build, start or go on running; everything that was started is stopped then.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    setup::ensure(setup::For::Building)?;
+    setup::ensure(workspace, setup::For::Building)?;
     build::all(workspace)?;
 
     let stop = Arc::new(AtomicBool::new(false));

@@ -94,7 +94,11 @@ pub(super) async fn connect(
 async fn authenticate(identity: &Keypair, stream: Stream, prologue: Vec<u8>) -> Result<PeerId, Error> {
     let noise = libp2p::noise::Config::new(identity)?.with_prologue(prologue);
     let info = noise.protocol_info().next().unwrap_or_default();
-    let (peer, mut secured) = noise.upgrade_inbound(stream, info).await?;
+    let (peer, mut secured) = noise.upgrade_inbound(stream, info).await.map_err(|error| match error {
+        // The browser gave up under the handshake, as Firefox does within 5 s, and not the handshake.
+        libp2p::noise::Error::Io(error) if error.kind() != std::io::ErrorKind::InvalidData => Error::NotConnected,
+        error => Error::Noise(error),
+    })?;
     // Whether the other end saw the handshake's channel close in order does not matter.
     let _ = secured.close().await;
     Ok(peer)

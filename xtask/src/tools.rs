@@ -1,4 +1,4 @@
-//! Programs of other projects that checks need, compiled once into `target/tools`.
+//! Programs of other projects that tests and checks need, compiled once into `target/tools`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,10 +8,19 @@ use anyhow::Result;
 use crate::command::{output, run, say};
 use crate::workspace::Workspace;
 
+/// Where a compiled program lies.
+pub fn path(workspace: &Workspace, program: &str) -> PathBuf {
+    tools(workspace).join("bin").join(format!("{program}{}", std::env::consts::EXE_SUFFIX))
+}
+
+fn tools(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("tools")
+}
+
 /// The path of `program`, which package `package` holds. Compiled when it is missing or of another version.
 pub fn installed(workspace: &Workspace, package: &str, version: &str, program: &str) -> Result<PathBuf> {
-    let tools = workspace.target.join("tools");
-    let path = tools.join("bin").join(format!("{program}{}", std::env::consts::EXE_SUFFIX));
+    let tools = tools(workspace);
+    let path = path(workspace, program);
     let found = output(Command::new(&path).arg("--version"));
     if found.is_some_and(|text| text.split_whitespace().any(|word| word == version)) {
         return Ok(path);
