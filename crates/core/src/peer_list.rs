@@ -90,7 +90,11 @@ fn check(list: &PeerList) -> Result<(), PeerListError> {
     if list.expires_ms <= list.issued_ms {
         return Err(PeerListError::Times);
     }
-    for (index, peer) in list.peers.iter().enumerate() {
+    check_peers(&list.peers)
+}
+
+fn check_peers(peers: &[PeerEntry]) -> Result<(), PeerListError> {
+    for (index, peer) in peers.iter().enumerate() {
         let is_address = |address: &String| {
             let printable = address.bytes().all(|byte| byte.is_ascii_graphic());
             address.len() <= PEER_LIST_ADDRESS_MAX_BYTES && address.starts_with('/') && printable
@@ -110,18 +114,49 @@ fn signed_text(body: &[u8]) -> Vec<u8> {
     [SIGNATURE_DOMAIN, body].concat()
 }
 
+/// What one peer answers another that asks whom it knows: hearsay, so nobody signs it.
+///
+/// # Errors
+/// If the list breaks a bound or is too large encoded.
+pub fn encode_known(peers: &[PeerEntry]) -> Result<Vec<u8>, PeerListError> {
+    check_peers(peers)?;
+    let bytes = proto::KnownPeers { peers: peers.iter().map(to_proto).collect() }.encode_to_vec();
+    if bytes.len() > PEER_LIST_MAX_BYTES { Err(PeerListError::TooLarge { found: bytes.len() }) } else { Ok(bytes) }
+}
+
+/// Reads such an answer.
+///
+/// # Errors
+/// The first rule that the bytes break.
+pub fn parse_known(bytes: &[u8]) -> Result<Vec<PeerEntry>, PeerListError> {
+    if bytes.len() > PEER_LIST_MAX_BYTES {
+        return Err(PeerListError::TooLarge { found: bytes.len() });
+    }
+    let known: proto::KnownPeers = proto::decode(Bytes::copy_from_slice(bytes)).map_err(|_| PeerListError::Encoding)?;
+    let peers: Vec<_> = known.peers.into_iter().map(from_proto).collect();
+    check_peers(&peers)?;
+    Ok(peers)
+}
+
+fn to_proto(peer: &PeerEntry) -> proto::PeerEntry {
+    proto::PeerEntry { peer_id: peer.peer_id.clone(), addresses: peer.addresses.clone() }
+}
+
+fn from_proto(peer: proto::PeerEntry) -> PeerEntry {
+    PeerEntry { peer_id: peer.peer_id, addresses: peer.addresses }
+}
+
 /// Signs a list with the Ed25519 key that `seed` is.
 ///
 /// # Errors
 /// If the list breaks a bound or is too large encoded.
 pub fn sign(seed: &[u8; 32], list: &PeerList) -> Result<Vec<u8>, PeerListError> {
     check(list)?;
-    let peer = |peer: &PeerEntry| proto::PeerEntry { peer_id: peer.peer_id.clone(), addresses: peer.addresses.clone() };
     let body = proto::PeerListBody {
         version: VERSION,
         issued_ms: list.issued_ms,
         expires_ms: list.expires_ms,
-        peers: list.peers.iter().map(peer).collect(),
+        peers: list.peers.iter().map(to_proto).collect(),
     };
     let body = body.encode_to_vec();
     let key = Keypair::from_bytes(seed);
@@ -148,8 +183,7 @@ pub fn parse(bytes: &[u8], now_ms: u64) -> Result<(PeerList, [u8; 32]), PeerList
     if body.version != VERSION {
         return Err(PeerListError::Version { found: body.version });
     }
-    let peer = |peer: proto::PeerEntry| PeerEntry { peer_id: peer.peer_id, addresses: peer.addresses };
-    let peers = body.peers.into_iter().map(peer).collect();
+    let peers = body.peers.into_iter().map(from_proto).collect();
     let list = PeerList { issued_ms: body.issued_ms, expires_ms: body.expires_ms, peers };
     check(&list)?;
     let verifier: VerifyingKey = check_point(&public_key).map_err(|_| PeerListError::Key)?;

@@ -104,6 +104,12 @@ pub(crate) struct PeerListBody {
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub(crate) struct KnownPeers {
+    #[prost(message, repeated, tag = "1")]
+    pub peers: Vec<PeerEntry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct PeerEntry {
     #[prost(bytes = "vec", tag = "1")]
     pub peer_id: Vec<u8>,

@@ -58,6 +58,10 @@ enum Command {
         reply: oneshot::Sender<Result<Bytes, FetchError>>,
     },
     LookUp,
+    /// A connected peer holds the site.
+    Holds {
+        peer: PeerId,
+    },
     /// Answered when everything received so far is stored.
     Flush {
         reply: oneshot::Sender<Result<(), StoreError>>,
@@ -156,6 +160,11 @@ impl Fetcher {
     /// Looks for providers again.
     pub fn look_up(&self) {
         let _ = self.commands.clone().try_send(Command::LookUp);
+    }
+
+    /// A connected peer holds the site, whether it is announced or not.
+    pub fn holds(&self, peer: PeerId) {
+        let _ = self.commands.clone().try_send(Command::Holds { peer });
     }
 
     /// A peer connected or went away: the task looks who is there.
@@ -288,6 +297,7 @@ impl Task {
                 self.planner.want(chunk, priority, size_bytes, now);
             }
             Command::LookUp => self.lookup_at_ms = 0,
+            Command::Holds { peer } => self.on_provider(peer),
             Command::Flush { reply } => self.flushes.push(reply),
         }
     }

@@ -23,6 +23,7 @@ mod gate;
 pub mod limits;
 mod network;
 mod node;
+mod peer_exchange;
 pub mod platform;
 mod records;
 mod signal;

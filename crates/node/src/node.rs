@@ -7,6 +7,7 @@ use crate::{
     fetch::Means,
     limits,
     network::{self, JoinState, Network, NetworkEvent, StartError},
+    peer_exchange,
     platform::{self, lock},
     signal::{Problems, Signal},
     sites::Sites,
@@ -97,6 +98,12 @@ impl Node {
         store.usage().await?;
         let network::Started { network, events, mut streams, local } = network::start(&config).await?;
         let inbound = streams.accept(limits::protocol::EXCHANGE).map_err(|_| StartError::Exchange)?;
+        let asked = streams.accept(limits::protocol::PEERS).map_err(|_| StartError::Exchange)?;
+        let (newly_connected, new_peers) = mpsc::channel(limits::EVENT_QUEUE);
+        if config.role != Role::ShortLived {
+            platform::spawn(peer_exchange::serve(asked, network.clone()));
+            platform::spawn(peer_exchange::run(streams.clone(), network.clone(), new_peers));
+        }
 
         let listeners: Listeners = Arc::default();
         let traffic = Arc::new(Traffic::default());
@@ -143,7 +150,8 @@ impl Node {
             running: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
-        platform::spawn(follow_network(Arc::downgrade(&inner), events, joined, connected, started_ms, config.role));
+        let follow = Follow { joined, connected, newly_connected, started_ms, role: config.role };
+        platform::spawn(follow_network(Arc::downgrade(&inner), events, follow));
         platform::spawn(follow_problems(Arc::downgrade(&inner), problems_told));
         platform::spawn(follow_status(Arc::downgrade(&inner), status_changes));
         Ok(NodeHandle { inner })
@@ -152,21 +160,27 @@ impl Node {
 
 type Weak = std::sync::Weak<Inner>;
 
-/// Turns what the network task tells into the node's state. Waits for nothing but the next event: the network task waits
-/// for this one.
-async fn follow_network(
-    node: Weak,
-    mut events: mpsc::Receiver<NetworkEvent>,
+/// What follows the network's events.
+struct Follow {
     joined: Arc<AtomicBool>,
     connected: Arc<Mutex<HashSet<PeerId>>>,
+    /// Peers to be asked whom they know.
+    newly_connected: mpsc::Sender<PeerId>,
     started_ms: u64,
     role: Role,
-) {
+}
+
+/// Turns what the network task tells into the node's state. Waits for nothing but the next event: the network task waits
+/// for this one.
+async fn follow_network(node: Weak, mut events: mpsc::Receiver<NetworkEvent>, follow: Follow) {
+    let Follow { joined, connected, mut newly_connected, started_ms, role } = follow;
     while let Some(event) = events.next().await {
         let Some(inner) = node.upgrade() else { return };
         match event {
             NetworkEvent::Connected(peer) => {
                 lock(&connected).insert(peer);
+                // Over the bound it is asked with the others later.
+                let _ = newly_connected.try_send(peer);
                 inner.sites.peers_changed();
             }
             NetworkEvent::Disconnected(peer) => {

@@ -5,7 +5,9 @@
 
 mod first_contact;
 mod lookups;
+mod neighbours;
 mod peers;
+mod reservations;
 mod task;
 
 use crate::{
@@ -17,8 +19,8 @@ use futures::{
     SinkExt,
     channel::{mpsc, oneshot},
 };
-use libp2p::{Multiaddr, PeerId, identity::Keypair, swarm};
-use meganet_core::{head::Head, keys::BlindedKey};
+use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol, swarm};
+use meganet_core::{head::Head, keys::BlindedKey, peer_list::PeerEntry};
 use std::time::Duration;
 
 pub(crate) use first_contact::JoinState;
@@ -71,6 +73,16 @@ pub(crate) enum Request {
     },
     Snapshot {
         reply: oneshot::Sender<Snapshot>,
+    },
+    /// Whom this node is connected to, for a peer that asks.
+    KnownPeers {
+        to: PeerId,
+        reply: oneshot::Sender<Vec<PeerEntry>>,
+    },
+    /// Whom a peer says that it knows.
+    LearnPeers {
+        from: PeerId,
+        peers: Vec<PeerEntry>,
     },
 }
 
@@ -172,6 +184,14 @@ impl Network {
         self.send(Request::Ban { peer }).await
     }
 
+    pub async fn known_peers(&mut self, to: PeerId) -> Result<Vec<PeerEntry>, Gone> {
+        self.ask(|reply| Request::KnownPeers { to, reply }).await
+    }
+
+    pub async fn learn_peers(&mut self, from: PeerId, peers: Vec<PeerEntry>) -> Result<(), Gone> {
+        self.send(Request::LearnPeers { from, peers }).await
+    }
+
     pub async fn snapshot(&mut self) -> Result<Snapshot, Gone> {
         self.ask(|reply| Request::Snapshot { reply }).await
     }
@@ -192,6 +212,16 @@ pub(crate) async fn start(config: &NodeConfig) -> Result<Started, StartError> {
     let local = identity.public().to_peer_id();
     let mut swarm = crate::swarm::build(config, &identity)?;
     let listeners = task::listen(&mut swarm, config)?;
+    if config.role != Role::ShortLived {
+        let webrtc = Multiaddr::empty().with(Protocol::WebRTC);
+        if let Err(error) = swarm.listen_on(webrtc.clone()) {
+            return Err(StartError::Listen { address: webrtc, reason: error.to_string() });
+        }
+        if config.role == Role::Tab {
+            // A relay must name an address in the reservations it gives. This one is good for those that are connected.
+            swarm.add_external_address(webrtc);
+        }
+    }
     for address in &config.external {
         swarm.add_external_address(address.clone());
     }

@@ -2,9 +2,10 @@
 
 use crate::limits;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
+use meganet_transport::proto::address::Signalled;
 use std::{
     collections::{HashMap, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -29,6 +30,16 @@ struct Entry {
     rtt: Option<Duration>,
     server: bool,
     verified: Vec<Multiaddr>,
+    /// Where others may signal to it, as it says itself.
+    signalled: Vec<Multiaddr>,
+    /// It has a reservation at this node.
+    is_reserved_here: bool,
+}
+
+impl Entry {
+    fn is_direct(&self) -> bool {
+        self.connections.iter().any(|(_, _, relayed)| !relayed)
+    }
 }
 
 /// Connected peers and the address book.
@@ -40,10 +51,7 @@ pub(crate) struct Peers {
     order: VecDeque<PeerId>,
 }
 
-/// Whether an address goes through a relay.
-pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
-    address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
-}
+pub(crate) use meganet_transport::signalling::is_relayed;
 
 /// The first IP address in a multiaddr.
 pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
@@ -98,14 +106,15 @@ pub(crate) fn split_peer(mut address: Multiaddr) -> Option<(PeerId, Multiaddr)> 
 
 impl Peers {
     /// Returns whether this is the peer's first direct connection.
-    pub fn connected(&mut self, peer: PeerId, id: ConnectionId, address: Multiaddr) -> bool {
-        let relayed = is_relayed(&address);
+    pub fn connected(&mut self, peer: PeerId, id: ConnectionId, address: Multiaddr, relayed: bool) -> bool {
         let entry = self.connected.entry(peer).or_insert_with(|| Entry {
             connections: Vec::new(),
             agent: String::new(),
             rtt: None,
             server: false,
             verified: Vec::new(),
+            signalled: Vec::new(),
+            is_reserved_here: false,
         });
         let first = !relayed && !entry.connections.iter().any(|(_, _, relayed)| !relayed);
         entry.connections.push((id, address, relayed));
@@ -138,10 +147,63 @@ impl Peers {
         entry.verified = listen
             .iter()
             .filter(|address| !is_relayed(address) && ip_of(address).is_some_and(|ip| seen.contains(&ip)))
+            .filter(|address| !meganet_transport::is_signalled(address))
             .take(limits::ADDRESSES_PER_PEER_MAX)
             .cloned()
             .collect();
+        let plain = |address: &Multiaddr| match split_peer(address.clone()) {
+            Some((named, plain)) if named == peer => plain,
+            _ => address.clone(),
+        };
+        let is_circuit = |address: &Multiaddr| meganet_transport::is_signalled(address) && address.iter().count() > 1;
+        entry.signalled =
+            listen.iter().map(plain).filter(is_circuit).take(limits::ADDRESSES_PER_PEER_MAX / 2).collect();
         entry.verified.clone()
+    }
+
+    /// A peer was given a reservation here, or it ended.
+    pub fn reserved_here(&mut self, peer: &PeerId, is_reserved_here: bool) {
+        if let Some(entry) = self.connected.get_mut(peer) {
+            entry.is_reserved_here = is_reserved_here;
+        }
+    }
+
+    /// Directly connected peers and where others can reach them, `local` being this node: at addresses that were seen to be
+    /// theirs, through relays that they name, and through this node.
+    pub fn reachable(&self, local: PeerId) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        let through_here = Multiaddr::empty()
+            .with(Protocol::WebRTC)
+            .with(Protocol::P2p(local))
+            .with(Protocol::P2pCircuit)
+            .with(Protocol::WebRTC);
+        let addresses = |entry: &Entry| {
+            let here = entry.is_reserved_here.then(|| through_here.clone());
+            let all = here.into_iter().chain(entry.verified.iter().cloned()).chain(entry.signalled.iter().cloned());
+            all.take(limits::ADDRESSES_PER_PEER_MAX).collect::<Vec<_>>()
+        };
+        let direct = self.connected.iter().filter(|(_, entry)| entry.is_direct());
+        direct.map(|(peer, entry)| (*peer, addresses(entry))).filter(|(_, addresses)| !addresses.is_empty()).collect()
+    }
+
+    /// Directly connected peers that are no servers.
+    pub fn neighbours(&self) -> usize {
+        self.connected.values().filter(|entry| entry.is_direct() && !entry.server).count()
+    }
+
+    /// UDP addresses of connected servers' `webrtc-direct` listeners: each answers STUN there.
+    pub fn stun_servers(&self) -> Vec<SocketAddr> {
+        let socket = |address: &Multiaddr| {
+            let is_webrtc = address.iter().any(|part| matches!(part, Protocol::WebRTCDirect));
+            let port =
+                address.iter().find_map(|part| if let Protocol::Udp(port) = part { Some(port) } else { None })?;
+            is_webrtc.then_some(SocketAddr::new(ip_of(address)?, port))
+        };
+        self.connected
+            .values()
+            .filter(|entry| entry.server)
+            .flat_map(|entry| &entry.verified)
+            .filter_map(socket)
+            .collect()
     }
 
     pub fn measured(&mut self, peer: PeerId, rtt: Duration) {
@@ -151,7 +213,7 @@ impl Peers {
     }
 
     pub fn is_direct(&self, peer: &PeerId) -> bool {
-        self.connected.get(peer).is_some_and(|entry| entry.connections.iter().any(|(_, _, relayed)| !relayed))
+        self.connected.get(peer).is_some_and(Entry::is_direct)
     }
 
     pub fn direct_count(&self) -> usize {
@@ -161,6 +223,16 @@ impl Peers {
     /// Whether an address that a stranger named may be dialled: a public one, or one of a local network that this node is
     /// in already. Otherwise anybody could make this node knock at the doors of its own network (threats 48).
     pub fn may_dial(&self, address: &Multiaddr) -> bool {
+        if meganet_transport::is_signalled(address) {
+            // What is dialled is the relay: one that is connected, or one that may be dialled itself.
+            let mut relay = address.clone();
+            relay.pop();
+            let Some(relay) = Signalled::relay_of(&relay) else { return false };
+            return match split_peer(relay) {
+                Some((peer, plain)) => self.is_direct(&peer) || self.may_dial(&plain),
+                None => false,
+            };
+        }
         match scope_of(address) {
             Some(Scope::Global) => true,
             Some(scope @ (Scope::Private | Scope::Loopback)) => {
@@ -191,6 +263,13 @@ impl Peers {
     pub fn forget(&mut self, peer: &PeerId, address: &Multiaddr) {
         if let Some(addresses) = self.book.get_mut(peer) {
             addresses.retain(|known| known != address);
+        }
+    }
+
+    /// None of the relays that were named reaches it.
+    pub fn forget_signalled(&mut self, peer: &PeerId) {
+        if let Some(addresses) = self.book.get_mut(peer) {
+            addresses.retain(|known| !meganet_transport::is_signalled(known));
         }
     }
 
@@ -235,7 +314,7 @@ mod tests {
         {
             assert!(!peers.may_dial(&address(nobody)), "{nobody}");
         }
-        peers.connected(PeerId::random(), ConnectionId::new_unchecked(1), address("/ip4/192.168.1.7/tcp/1"));
+        peers.connected(PeerId::random(), ConnectionId::new_unchecked(1), address("/ip4/192.168.1.7/tcp/1"), false);
         assert!(peers.may_dial(&private) && !peers.may_dial(&loopback), "in a local network its peers are met");
     }
 }

@@ -4,7 +4,9 @@ use super::{
     LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError,
     first_contact::{FirstContact, JoinState},
     lookups::Lookups,
-    peers::{self, Peers, Scope},
+    neighbours::Neighbours,
+    peers::{self, Peers, Scope, scope_of},
+    reservations::Reservations,
 };
 use crate::{
     behaviour::{Behaviour, BehaviourEvent},
@@ -20,15 +22,15 @@ use futures::{
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::{Endpoint, transport::ListenerId},
-    identify, kad,
-    multiaddr::Protocol,
+    identify, kad, relay,
     swarm::{
         ConnectionId, DialError, NetworkBehaviour, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
+use meganet_transport::{StunServers, proto::address::Signalled, signalling::is_relayed_endpoint};
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     pin::pin,
     time::Duration,
 };
@@ -37,6 +39,8 @@ use std::{
 const TICK: Duration = Duration::from_secs(1);
 /// How often a node that still has other peers tries a first contact that went away: it may have restarted empty.
 const FIRST_CONTACT_CHECK: Duration = Duration::from_secs(15);
+
+mod meeting;
 
 pub(super) struct Task {
     swarm: Swarm<Behaviour>,
@@ -51,10 +55,11 @@ pub(super) struct Task {
     join: JoinState,
     /// Dials a command waits for, and dials to first contacts.
     dials: HashMap<ConnectionId, Dial>,
-    /// Connected relays, and the listener for whose reservation one of them was asked.
-    relays: HashSet<PeerId>,
-    reservation: Option<(ListenerId, PeerId)>,
+    reservations: Reservations,
+    neighbours: Neighbours,
     providers: ProviderDials,
+    /// Who is asked for this node's address as others see it, unless that was configured.
+    stun: Option<StunServers>,
     /// No external addresses were configured: the listen addresses are taken for reachable.
     listens_publicly: bool,
     first_checked_ms: u64,
@@ -122,9 +127,10 @@ impl Task {
             first: FirstContact::new(),
             join: JoinState::Joining,
             dials: HashMap::new(),
-            relays: HashSet::new(),
-            reservation: None,
+            reservations: Reservations::default(),
+            neighbours: Neighbours::default(),
             providers: ProviderDials::default(),
+            stun: config.stun.get().is_empty().then(|| config.stun.clone()),
             listens_publicly: config.external.is_empty(),
             first_checked_ms: 0,
         };
@@ -200,6 +206,7 @@ impl Task {
         self.lookups.tell_due(now_ms);
         self.providers.under_way.retain(|_, (patience_ms, _)| *patience_ms > now_ms);
         self.dial_waiting_providers(now_ms);
+        self.dial_neighbour(now_ms);
         let check = now_ms.saturating_sub(self.first_checked_ms) >= FIRST_CONTACT_CHECK.as_millis() as u64;
         if self.first.is_due(now_ms) || (check && self.misses_first_contact()) {
             let known = self.first.known().to_vec();
@@ -286,6 +293,10 @@ impl Task {
                 self.swarm.behaviour_mut().kademlia.remove_peer(&peer);
                 let _ = self.swarm.disconnect_peer_id(peer);
             }
+            Request::KnownPeers { to, reply } => {
+                let _ = reply.send(self.known_peers(to));
+            }
+            Request::LearnPeers { from, peers } => self.learn_peers(from, peers),
             Request::Snapshot { reply } => {
                 let local = *self.swarm.local_peer_id();
                 let with_peer = |address: &Multiaddr| address.clone().with_p2p(local).unwrap_or_else(|address| address);
@@ -310,7 +321,7 @@ impl Task {
             return;
         }
         self.peers.remember(peer, plain.clone());
-        let options = DialOpts::peer_id(peer).addresses(vec![plain]).build();
+        let options = self.dial_options(peer, vec![plain]);
         let id = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => {
@@ -376,7 +387,6 @@ impl Task {
             }
             let mut addresses = self.peers.addresses(&peer);
             addresses.extend(self.addresses_of_queries(peer));
-            // Circuits are for signalling, not for content.
             addresses.retain(|address| meganet_transport::can_dial(address) && self.peers.may_dial(address));
             addresses.sort();
             addresses.dedup();
@@ -404,11 +414,7 @@ impl Task {
             if self.peers.is_direct(&dial.peer) {
                 continue;
             }
-            // A dial to an address of before a restart must not hold up one to the new address.
-            let options = DialOpts::peer_id(dial.peer)
-                .addresses(dial.addresses.clone())
-                .condition(PeerCondition::Disconnected)
-                .build();
+            let options = self.dial_options(dial.peer, dial.addresses.clone());
             let id = options.connection_id();
             if self.swarm.dial(options).is_ok() {
                 let patience_ms = now_ms + limits::PROVIDER_DIAL_PATIENCE.as_millis() as u64;
@@ -423,11 +429,13 @@ impl Task {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let address = endpoint.get_remote_address().clone();
-                if endpoint.is_dialer() && !peers::is_relayed(&address) {
+                let relayed = is_relayed_endpoint(&endpoint);
+                // What was signalled has an address that says nothing of the way.
+                if endpoint.is_dialer() && !relayed && scope_of(&address).is_some() {
                     let plain = peers::split_peer(address.clone()).map_or_else(|| address.clone(), |(_, plain)| plain);
                     self.peers.remember(peer_id, plain);
                 }
-                let first_direct = self.peers.connected(peer_id, connection_id, address);
+                let first_direct = self.peers.connected(peer_id, connection_id, address, relayed);
                 self.dial_ended(connection_id, None);
                 if first_direct {
                     self.tell(NetworkEvent::Connected(peer_id));
@@ -442,7 +450,7 @@ impl Task {
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
                 if self.peers.disconnected(peer_id, connection_id) {
-                    self.relays.remove(&peer_id);
+                    self.reservations.disconnected(&peer_id);
                     self.tell(NetworkEvent::Disconnected(peer_id));
                     if self.peers.direct_count() == 0 {
                         let known = self.first.known().to_vec();
@@ -454,9 +462,18 @@ impl Task {
                 tracing::debug!(peer = ?peer_id, %error, "dial failed");
                 if let (Some(peer), DialError::Transport(failed)) = (peer_id, &error) {
                     for (address, _) in failed {
+                        if Signalled::parse(address).is_ok() {
+                            self.swarm.behaviour().signalling.routes().forget(&peer);
+                            self.peers.forget_signalled(&peer);
+                        }
                         let plain = peers::split_peer(address.clone()).map_or(address.clone(), |(_, plain)| plain);
                         self.peers.forget(&peer, &plain);
                     }
+                }
+                let is_answering = |peer: &PeerId| self.swarm.behaviour().signalling.is_answering(peer);
+                if peer_id.as_ref().is_some_and(is_answering) && self.providers.under_way.contains_key(&connection_id) {
+                    // The other end dialled at the same moment, and its dial goes on; patience ends the waiting.
+                    return;
                 }
                 self.dial_ended(connection_id, Some(error.to_string()));
             }
@@ -465,11 +482,10 @@ impl Task {
             {
                 self.announce_listen_addresses();
             }
-            SwarmEvent::ListenerClosed { listener_id, .. }
-                if self.reservation.is_some_and(|(id, _)| id == listener_id) =>
-            {
-                let refused = self.reservation.take().map(|(_, relay)| relay);
-                self.reserve(refused);
+            SwarmEvent::ListenerClosed { listener_id, .. } => {
+                if self.reservations.closed(listener_id) {
+                    self.reserve();
+                }
             }
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
             _ => {}
@@ -497,9 +513,9 @@ impl Task {
     /// are the addresses it listens on; those of its own network only while it has no public one.
     fn announce_listen_addresses(&mut self) {
         let all: Vec<_> = self.swarm.listeners().filter(|address| !peers::is_relayed(address)).cloned().collect();
-        let has_global = all.iter().any(|address| peers::scope_of(address) == Some(Scope::Global));
+        let has_global = all.iter().any(|address| scope_of(address) == Some(Scope::Global));
         for address in all {
-            if has_global && peers::scope_of(&address) != Some(Scope::Global) {
+            if has_global && scope_of(&address) != Some(Scope::Global) {
                 self.swarm.remove_external_address(&address);
             } else {
                 self.swarm.add_external_address(address);
@@ -512,6 +528,15 @@ impl Task {
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
                 self.on_identified(peer_id, info)
             }
+            BehaviourEvent::Relay(event) => match event {
+                relay::Event::ReservationReqAccepted { src_peer_id, .. } => {
+                    self.peers.reserved_here(&src_peer_id, true);
+                }
+                relay::Event::ReservationTimedOut { src_peer_id } | relay::Event::ReservationClosed { src_peer_id } => {
+                    self.peers.reserved_here(&src_peer_id, false);
+                }
+                _ => {}
+            },
             BehaviourEvent::Ping(ping) => {
                 if let Ok(rtt) = ping.result {
                     self.peers.measured(ping.peer, rtt);
@@ -548,36 +573,12 @@ impl Task {
                 }
             }
         }
-        if self.role == Role::Tab && info.protocols.contains(&libp2p::relay::HOP_PROTOCOL_NAME) {
-            self.relays.insert(peer);
-            self.reserve(None);
+        if server && let Some(stun) = &self.stun {
+            stun.set(self.peers.stun_servers());
         }
-    }
-
-    /// Asks a relay for a reservation, so that others can signal to this tab through it. One relay at a time is enough
-    /// while signalling is all that circuits carry. `refused` has just refused, or is gone.
-    fn reserve(&mut self, refused: Option<PeerId>) {
-        if let Some(relay) = refused {
-            self.relays.remove(&relay);
-        }
-        while self.reservation.is_none()
-            && let Some(relay) = self.relays.iter().next().copied()
-        {
-            let own = |address: &Multiaddr| !peers::is_relayed(address);
-            let listening = self
-                .peers
-                .addresses(&relay)
-                .into_iter()
-                .find(own)
-                .map(|address| self.swarm.listen_on(address.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit)));
-            match listening {
-                Some(Ok(id)) => self.reservation = Some((id, relay)),
-                Some(Err(error)) => {
-                    tracing::debug!(%relay, %error, "no reservation");
-                    self.relays.remove(&relay);
-                }
-                None => _ = self.relays.remove(&relay),
-            }
+        if self.is_private() && info.protocols.contains(&relay::HOP_PROTOCOL_NAME) && self.peers.is_direct(&peer) {
+            self.reservations.relay(peer, server);
+            self.reserve();
         }
     }
 }

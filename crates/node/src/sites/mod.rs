@@ -235,6 +235,23 @@ impl Sites {
         }
     }
 
+    /// The newest heads that connected peers hold. Who has one holds the site, and is asked for its chunks too.
+    async fn ask_neighbours(&self, blinded: BlindedKey, fetcher: &Fetcher) -> HeadsFound {
+        let connected: Vec<_> = lock(&self.inner.means.connected).iter().copied().collect();
+        let asked = platform::some_of(connected, limits::HEAD_PEERS_ASKED_MAX);
+        let exchange = &self.inner.means.exchange;
+        let asking = asked.into_iter().map(|peer| async move { (exchange.head(peer, blinded).await, peer) });
+        let mut found = HeadsFound::default();
+        for (head, peer) in futures::future::join_all(asking).await {
+            if let Some(head) = head {
+                fetcher.holds(peer);
+                found.asked += 1;
+                found.heads.push((head, Some(peer)));
+            }
+        }
+        found
+    }
+
     /// Announces this node as provider of a site, and its head, if its user contributes: a site is to be found when its
     /// author is gone. Nobody waits for the head to be put.
     async fn announce(&self, site: &Site) {
@@ -420,15 +437,29 @@ async fn keep_the_quota(sites: Weak<Inner>, mut received_much: mpsc::Receiver<()
     }
 }
 
-/// Looks whether there are newer versions of what is open, so that readers need not ask.
+/// Looks whether there are newer versions of what is open, so that readers need not ask: connected peers often, the DHT less.
 async fn keep_looking(sites: Weak<Inner>) {
+    let mut looked_ms = platform::monotonic_ms();
     loop {
-        platform::sleep(limits::REFRESH_INTERVAL).await;
+        platform::sleep(limits::NEIGHBOURS_INTERVAL).await;
         let Some(inner) = sites.upgrade() else { return };
         let sites = Sites { inner };
-        if sites.inner.joined.load(Ordering::Relaxed) {
-            for site in sites.open_sites() {
+        if !sites.inner.joined.load(Ordering::Relaxed) {
+            continue;
+        }
+        let now = platform::monotonic_ms();
+        let is_due = now.saturating_sub(looked_ms) >= limits::REFRESH_INTERVAL.as_millis() as u64;
+        if is_due {
+            looked_ms = now;
+        }
+        for site in sites.open_sites() {
+            if is_due {
                 sites.reopen(&site, Look::Network).await;
+                continue;
+            }
+            let found = sites.ask_neighbours(site.blinded(), &site.fetcher).await;
+            if site.would_change(&found) {
+                sites.reopen(&site, Look::Found(found)).await;
             }
         }
     }

@@ -55,7 +55,7 @@ pub(super) async fn open(
     sites.progress(address, Stage::FindingHead { asked: 0 }, since);
     let Answer { found, later } = match look {
         Look::Found(found) => Answer { found, later: None },
-        Look::Open | Look::Network => ask_network(sites, address, held.is_some()).await,
+        Look::Open | Look::Network => ask_network(sites, address, held.is_some(), &fetcher).await,
     };
     let head_ms = platform::monotonic_ms().saturating_sub(since);
 
@@ -119,8 +119,9 @@ pub(super) async fn open(
     Ok(Opened { site, later })
 }
 
-/// Asks the DHT, waiting for a node that is still joining, and not for long when there is something to show already.
-async fn ask_network(sites: &Sites, address: Address, has_stored: bool) -> Answer {
+/// Asks the DHT and the connected peers, waiting for a node that is still joining, and not for long when there is something to
+/// show already.
+async fn ask_network(sites: &Sites, address: Address, has_stored: bool, fetcher: &Fetcher) -> Answer {
     let joined = || sites.inner.joined.load(Ordering::Relaxed);
     let wait_until = platform::monotonic_ms() + if has_stored { 0 } else { JOIN_WAIT.as_millis() as u64 };
     while !joined() && platform::monotonic_ms() < wait_until {
@@ -132,20 +133,35 @@ async fn ask_network(sites: &Sites, address: Address, has_stored: bool) -> Answe
     }
     let mut network = sites.inner.means.network.clone();
     let Ok(mut answers) = network.find_head(address.blinded()).await else { return Answer::default() };
-    let limit = if has_stored { CONFIRM_MAX } else { ANSWER_MAX };
-    let first = {
-        let next = answers.next().fuse();
-        let timeout = platform::sleep(limit).fuse();
-        pin_mut!(next, timeout);
-        match futures::future::select(next, timeout).await {
+    let found = {
+        let limit = if has_stored { CONFIRM_MAX } else { ANSWER_MAX };
+        let near = sites.ask_neighbours(address.blinded(), fetcher);
+        let dht = first_answer(&mut answers, limit);
+        pin_mut!(near, dht);
+        match futures::future::select(dht, near).await {
+            Either::Left((found, near)) if found.heads.is_empty() => {
+                // The servers that answer for the DHT may be gone while readers are there.
+                let near = near.await;
+                HeadsFound { heads: near.heads, asked: found.asked + near.asked, complete: found.complete }
+            }
             Either::Left((found, _)) => found,
-            Either::Right(_) => Some(HeadsFound::default()),
+            Either::Right((near, _)) if !near.heads.is_empty() => near,
+            Either::Right((_, dht)) => dht.await,
         }
     };
     // A channel that ended without an answer was refused; a complete answer may still be followed by the query's end.
-    let found = first.unwrap_or_default();
     let later = (!found.complete).then_some(answers);
     Answer { found, later }
+}
+
+async fn first_answer(answers: &mut mpsc::Receiver<HeadsFound>, limit: Duration) -> HeadsFound {
+    let next = answers.next().fuse();
+    let timeout = platform::sleep(limit).fuse();
+    pin_mut!(next, timeout);
+    match futures::future::select(next, timeout).await {
+        Either::Left((found, _)) => found.unwrap_or_default(),
+        Either::Right(_) => HeadsFound::default(),
+    }
 }
 
 /// What it takes to open one version of a site.

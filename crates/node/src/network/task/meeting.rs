@@ -1,0 +1,109 @@
+//! How peers that cannot be dialled meet: reservations at relays, peers that others know, connections between tabs.
+
+use super::Task;
+use crate::{
+    config::Role,
+    network::peers::{Scope, scope_of},
+};
+use libp2p::{
+    Multiaddr, PeerId,
+    multiaddr::Protocol,
+    swarm::dial_opts::{DialOpts, PeerCondition},
+};
+use meganet_core::{
+    limits::{PEER_LIST_ADDRESS_MAX_BYTES, PEER_LIST_MAX_PEERS},
+    peer_list::PeerEntry,
+};
+
+impl Task {
+    /// How to connect directly to a peer that is not connected so. Signalling is only for those that have no other address.
+    pub(super) fn dial_options(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) -> DialOpts {
+        let (signalled, mut addresses): (Vec<_>, Vec<_>) =
+            addresses.into_iter().partition(meganet_transport::is_signalled);
+        if addresses.is_empty() {
+            let routes = self.swarm.behaviour().signalling.routes().clone();
+            // The newest route comes first.
+            for address in signalled.into_iter().rev() {
+                addresses.extend(routes.learn(&address.with(Protocol::P2p(peer))).ok());
+            }
+            addresses.dedup();
+        }
+        // There may be a relayed connection, or a dial to an address of before a restart: neither must hold this one up.
+        DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Always).build()
+    }
+
+    /// Whom this node is connected to, and where others reach them.
+    pub(super) fn known_peers(&self, to: PeerId) -> Vec<PeerEntry> {
+        let known = self.peers.reachable(*self.swarm.local_peer_id());
+        let known = known.into_iter().filter(|(peer, _)| *peer != to).take(PEER_LIST_MAX_PEERS);
+        let text = |address: &Multiaddr| address.to_string();
+        let fits = |address: &String| address.len() <= PEER_LIST_ADDRESS_MAX_BYTES;
+        let entry = |(peer, addresses): (PeerId, Vec<Multiaddr>)| PeerEntry {
+            peer_id: peer.to_bytes(),
+            addresses: addresses.iter().map(text).filter(fits).collect(),
+        };
+        known.map(entry).collect()
+    }
+
+    /// What a peer says is hearsay: its addresses are kept within the usual rules, and nobody is believed to be anybody.
+    pub(super) fn learn_peers(&mut self, from: PeerId, known: Vec<PeerEntry>) {
+        for PeerEntry { peer_id, addresses } in known {
+            let Ok(peer) = PeerId::from_bytes(&peer_id) else { continue };
+            if peer == *self.swarm.local_peer_id() || self.peers.is_direct(&peer) {
+                continue;
+            }
+            let addresses = addresses.iter().filter_map(|text| text.parse::<Multiaddr>().ok());
+            let usable: Vec<_> = addresses
+                .filter(|address| meganet_transport::can_dial(address) && self.peers.may_dial(address))
+                .collect();
+            tracing::debug!(%peer, %from, usable = usable.len(), "told of a peer");
+            for address in &usable {
+                self.peers.remember(peer, address.clone());
+            }
+            if usable.iter().any(meganet_transport::is_signalled) {
+                self.neighbours.told_of(peer);
+            }
+        }
+    }
+
+    pub(super) fn dial_neighbour(&mut self, now_ms: u64) {
+        if self.role != Role::Tab {
+            return;
+        }
+        let connected = self.peers.neighbours();
+        let peers = &self.peers;
+        let Some(peer) = self.neighbours.next(connected, now_ms, |peer| peers.is_direct(peer)) else { return };
+        let mut addresses = self.peers.addresses(&peer);
+        addresses.retain(|address| meganet_transport::can_dial(address) && self.peers.may_dial(address));
+        if !addresses.is_empty() {
+            let options = self.dial_options(peer, addresses);
+            let _ = self.swarm.dial(options);
+        }
+    }
+
+    /// Whether others need a relay's help to reach this node, as far as it can know.
+    pub(super) fn is_private(&self) -> bool {
+        match self.role {
+            Role::Tab => true,
+            Role::Native => !self.swarm.external_addresses().any(|address| scope_of(address) == Some(Scope::Global)),
+            Role::Bootstrap | Role::ShortLived => false,
+        }
+    }
+
+    /// Asks relays for reservations, so that others can signal to this node through them.
+    pub(super) fn reserve(&mut self) {
+        while let Some(relay) = self.reservations.next() {
+            let is_own = |address: &Multiaddr| scope_of(address).is_some() && !meganet_transport::is_signalled(address);
+            // A private relay is connected, or it would not be asked; its connection is named by this address.
+            let address = self.peers.addresses(&relay).into_iter().find(is_own);
+            let address = address.unwrap_or_else(|| Multiaddr::empty().with(Protocol::WebRTC));
+            match self.swarm.listen_on(address.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit)) {
+                Ok(id) => self.reservations.asked(id, relay),
+                Err(error) => {
+                    tracing::debug!(%relay, %error, "no reservation");
+                    self.reservations.cannot_ask(relay);
+                }
+            }
+        }
+    }
+}
