@@ -7,6 +7,7 @@
 //! | [`swarm`] | a bootstrap and native peers, the `meganet` command line |
 //! | [`browser`] | Chromium and Firefox, each under its own WebDriver |
 //! | [`app`] | the app in a tab, by its test ids and `window.meganet` |
+//! | [`authored`] | a site whose author is a tab |
 //! | [`site_frame`] | what is shown inside the site's own frame |
 //! | [`folder`] | folders as maps from path to bytes, hashes, made-up content |
 //! | [`wait`] | waiting for a condition, never for a time |
@@ -27,6 +28,7 @@
 )]
 
 pub mod app;
+pub mod authored;
 pub mod browser;
 pub mod folder;
 pub mod http;

@@ -146,7 +146,12 @@ impl Peer {
         let executor = |task: Pin<Box<dyn Future<Output = ()> + Send>>| platform::spawn(task);
         let config = swarm::Config::with_executor(executor).with_idle_connection_timeout(Duration::from_secs(3_600));
         let mut swarm = Swarm::new(built.transport, behaviour, id, config);
-        swarm.listen_on(Multiaddr::empty().with(Protocol::WebRTC))?;
+        let webrtc = Multiaddr::empty().with(Protocol::WebRTC);
+        swarm.listen_on(webrtc.clone())?;
+        if options.is_relay && options.listen.is_empty() {
+            // Good for those that are connected: a relay must name some address.
+            swarm.add_external_address(webrtc);
+        }
         for address in options.listen {
             swarm.listen_on(address)?;
         }
@@ -170,7 +175,7 @@ impl Peer {
             .map_err(|e| anyhow!(e))?;
         until("a /webrtc address", || async {
             let addresses = self.addresses().await.ok()?;
-            addresses.iter().any(|address| address.contains("/p2p-circuit/webrtc")).then_some(())
+            addresses.iter().any(|address| address.contains("/p2p-circuit/webrtc/p2p/")).then_some(())
         })
         .await
     }

@@ -18,6 +18,7 @@ mod interop;
 mod killed_while_publishing;
 mod liar;
 mod network_gone;
+mod no_server;
 mod not_found;
 mod pictures;
 mod read_samples;

@@ -96,6 +96,8 @@ struct Entry {
     held_back: Option<Vec<u8>>,
     /// Closing was asked for; its end is still to come.
     closing: bool,
+    /// Both ends know its stream id without a word: it may be the other end's to use again.
+    negotiated: bool,
     /// The stream id that this end chose, once it is known.
     own_id: Option<u16>,
 }
@@ -161,10 +163,13 @@ impl Driver {
         let config = ChannelConfig { negotiated: Some(stream_id), ..ChannelConfig::default() };
         let id = self.rtc.direct_api().create_data_channel(config);
         self.add(id, channel);
+        if let Some(entry) = self.channels.get_mut(&id) {
+            entry.negotiated = true;
+        }
     }
 
     fn add(&mut self, id: ChannelId, channel: Channel) {
-        self.channels.insert(id, Entry { channel, held_back: None, closing: false, own_id: None });
+        self.channels.insert(id, Entry { channel, held_back: None, closing: false, negotiated: false, own_id: None });
         self.turns.push_back(id);
     }
 
@@ -303,7 +308,9 @@ impl Driver {
             Event::ChannelClose(id) if self.quarantine.on_closed(id) => {}
             Event::ChannelOpen(id, _) if self.channels.contains_key(&id) => {
                 let own_id = self.rtc.direct_api().sctp_stream_id_by_channel_id(id);
-                if let Some(entry) = self.channels.get_mut(&id) {
+                if let Some(entry) = self.channels.get_mut(&id)
+                    && !entry.negotiated
+                {
                     entry.own_id = own_id;
                 }
             }
