@@ -103,10 +103,22 @@ pub fn short_reason(contact: &Contact) -> &'static str {
 fn joined(status: Option<&Status>) -> String {
     let peers = status.map_or(0, |status| status.peers.len() as u64);
     let through = count(peers, "peer", "peers");
+    let way = if status.is_some_and(is_over_websocket_only) {
+        " Over WebSocket only: UDP seems to be blocked here, and other tabs are out of reach."
+    } else {
+        ""
+    };
     match status.and_then(|status| status.joined_ms) {
-        Some(after) => format!("Joined after {}. Connected to {through}.", duration(after)),
-        None => format!("Connected to {through}."),
+        Some(after) => format!("Joined after {}. Connected to {through}.{way}", duration(after)),
+        None => format!("Connected to {through}.{way}"),
     }
+}
+
+/// Whether every direct connection is a WebSocket: the node tries those only where nobody answers over UDP.
+fn is_over_websocket_only(status: &Status) -> bool {
+    let mut direct = status.peers.iter().filter(|peer| !peer.relayed).peekable();
+    let is_websocket = |address: &str| address.split('/').any(|part| part == "ws" || part == "wss");
+    direct.peek().is_some() && direct.all(|peer| is_websocket(&peer.address))
 }
 
 fn offline(contact: &Contact, waited_ms: u64) -> String {

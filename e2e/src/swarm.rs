@@ -11,8 +11,12 @@ use std::{
 };
 
 /// What native processes listen on: every transport, ports chosen by the system.
-const P2P_LISTEN: &[&str] =
-    &["/ip4/127.0.0.1/udp/0/webrtc-direct", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"];
+const P2P_LISTEN: &[&str] = &[
+    "/ip4/127.0.0.1/udp/0/webrtc-direct",
+    "/ip4/127.0.0.1/udp/0/quic-v1",
+    "/ip4/127.0.0.1/tcp/0",
+    "/ip4/127.0.0.1/tcp/0/ws",
+];
 
 /// A bootstrap, and where its peers' files go.
 pub struct Swarm {

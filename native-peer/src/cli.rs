@@ -22,6 +22,7 @@ use serde_json::json;
 use std::{
     future::Future,
     io::{self, IsTerminal, Read},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -130,11 +131,22 @@ struct PeerArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', default_values = [
         "/ip4/0.0.0.0/udp/4801/quic-v1", "/ip4/0.0.0.0/tcp/4801", "/ip4/0.0.0.0/udp/4802/webrtc-direct",
+        "/ip4/0.0.0.0/tcp/4802/ws",
     ])]
     listen: Vec<Multiaddr>,
     /// An address others reach this peer at, when it cannot know it itself
     #[arg(long, value_name = "MULTIADDR", value_delimiter = ',')]
     external: Vec<Multiaddr>,
+    /// The TLS certificate for listeners on wss (PEM, with those that vouch for it); needs --tls-key
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Its private key (PEM, PKCS#8)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// STUN servers that tell this peer how it looks from outside, IP:PORT; unless some are given, native peers that it is
+    /// connected to
+    #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
+    stun: Vec<SocketAddr>,
 }
 
 #[derive(Args)]
@@ -271,8 +283,10 @@ async fn run(cli: Cli, output: Output) -> Result<(), CommandError> {
         Action::Key(KeyAction::List | KeyAction::Export { .. }) => DataDir::existing(common.data_dir)?,
         _ => DataDir::open(common.data_dir)?,
     };
-    if let Action::Peer(PeerArgs { listen, external }) = action {
-        let options = PeerOptions { listen, external, bootstrap: common.bootstrap, quota_bytes: common.quota };
+    if let Action::Peer(PeerArgs { listen, external, tls_certificate, tls_key, stun }) = action {
+        let tls = tls_certificate.zip(tls_key);
+        let options =
+            PeerOptions { listen, external, tls, stun, bootstrap: common.bootstrap, quota_bytes: common.quota };
         return daemon::run(&directory, options, output).await;
     }
     let options = LocalOptions { bootstrap: common.bootstrap, quota_bytes: common.quota };

@@ -18,9 +18,9 @@ use meganet_node::{
     api::{ApiError, Command, Event, Phase, Reply, Status},
     config::NodeConfig,
 };
-use meganet_transport::BuildError;
+use meganet_transport::{BuildError, StunServers, WebSocketTls};
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long the listeners may take to say where they listen, in steps of [`ADDRESS_POLL`].
@@ -32,6 +32,9 @@ const ADDRESS_POLL: Duration = Duration::from_millis(100);
 pub struct PeerOptions {
     pub listen: Vec<Multiaddr>,
     pub external: Vec<Multiaddr>,
+    /// Certificate and key for `wss`.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    pub stun: Vec<SocketAddr>,
     pub bootstrap: Vec<Bootstrap>,
     /// `None`: the one it was given last.
     pub quota_bytes: Option<u64>,
@@ -61,6 +64,10 @@ pub async fn run(directory: &DataDir, options: PeerOptions, output: Output) -> R
     // Commands that come while the node starts wait for it instead of finding the directory locked.
     let server = Server::bind(&directory.socket())?;
     meganet_host::listen::check(&options.listen)?;
+    let websocket_tls = match &options.tls {
+        Some((certificate, key)) => Some(meganet_host::tls::load(certificate, key)?),
+        None => None,
+    };
     raise_descriptor_limit();
     let seed = secrets::identity(&directory.identity())?;
     let certificate = secrets::certificate(&directory.certificate(), || {
@@ -73,7 +80,12 @@ pub async fn run(directory: &DataDir, options: PeerOptions, output: Output) -> R
     let store = FileStore::open(&directory.store(), store_quota(quota_bytes)).await?;
     let (addresses, pages) = bootstrap::split(&options.bootstrap);
     let listeners = options.listen.len();
+    let stun = StunServers::default();
+    stun.set(options.stun);
     let config = NodeConfig {
+        stun,
+        websocket_tls: websocket_tls
+            .map(|tls| WebSocketTls { certificates_der: tls.certificates_der, key_der: tls.key_der }),
         listen: options.listen,
         external: options.external,
         bootstrap: addresses,

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 /// A failed command.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
+    #[error(transparent)]
+    Tls(#[from] meganet_host::tls::TlsError),
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
@@ -124,9 +126,10 @@ impl CommandError {
             CommandError::Secret(SecretError::Random | SecretError::File(FileError::Io { .. } | FileError::Random)) => {
                 ("storage", exit::STORAGE)
             }
-            CommandError::Secret(_) | CommandError::SealedKey(_) | CommandError::Certificate { .. } => {
-                ("refused", exit::REFUSED)
-            }
+            CommandError::Tls(_)
+            | CommandError::Secret(_)
+            | CommandError::SealedKey(_)
+            | CommandError::Certificate { .. } => ("refused", exit::REFUSED),
             CommandError::Scan(ScanError::Changed { .. }) => ("changed", exit::REFUSED),
             CommandError::Scan(_)
             | CommandError::Publish(_)

@@ -17,7 +17,7 @@ Examples:
     meganet-bootstrap --app-dir dist --host meganet.example --p2p-listen /ip4/0.0.0.0/udp/4001/webrtc-direct \\
       --p2p-listen /ip4/0.0.0.0/udp/4002/quic-v1 --p2p-listen /ip4/0.0.0.0/tcp/4001 --external /ip4/203.0.113.5
 
-Ports, unless --p2p-listen says otherwise: HTTP port + 1000 for webrtc-direct (UDP) and TCP, + 2000 for QUIC (UDP).";
+Ports, unless --p2p-listen says otherwise: HTTP port + 1000 for webrtc-direct (UDP) and TCP, + 2000 for QUIC (UDP) and WebSocket (TCP).";
 
 /// First contact for MegaNet: serves the app, a signed list of peers, and a relay for signalling.
 #[derive(Debug, Parser)]
@@ -33,6 +33,12 @@ pub struct Args {
     /// such as /ip4/203.0.113.5, for every listener. May be given several times.
     #[arg(long, value_name = "MULTIADDR")]
     pub external: Vec<Multiaddr>,
+    /// The TLS certificate for listeners on wss (PEM, with those that vouch for it); needs --tls-key.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key (PEM, PKCS#8).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
     /// The folder that `cargo xtask build` made. Without it there is first contact only.
     #[arg(long, value_name = "DIST")]
     pub app_dir: Option<PathBuf>,

@@ -70,7 +70,7 @@ const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
 fn app_policy(app_authority: &str) -> String {
     format!(
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; \
-         connect-src 'self'; frame-src *.{app_authority}; manifest-src 'self'; worker-src 'self'; base-uri 'none'; \
+         connect-src 'self' ws: wss:; frame-src *.{app_authority}; manifest-src 'self'; worker-src 'self'; base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'"
     )
 }

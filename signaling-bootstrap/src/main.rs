@@ -30,6 +30,8 @@ const LOG_FILTER: &str = "warn,libp2p_kad=error,meganet_bootstrap=info";
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
+    Tls(#[from] meganet_host::tls::TlsError),
+    #[error(transparent)]
     NotBuilt(#[from] NotBuilt),
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -52,6 +54,7 @@ impl Failure {
             Failure::NotBuilt(_) => "not_built",
             Failure::Identity(IdentityError::InUse { .. }) => "in_use",
             Failure::Identity(_) | Failure::Certificate { .. } => "identity",
+            Failure::Tls(_) => "tls",
             Failure::Bind(_) | Failure::Listen(_) => "listen",
             Failure::Node(_) | Failure::System(_) => "other",
         }
@@ -93,7 +96,11 @@ async fn run(args: Args) -> Result<(), Failure> {
     let p2p_listen =
         if args.p2p_listen.is_empty() { p2p::default_listen(args.listen) } else { args.p2p_listen.clone() };
     listen::check(&p2p_listen)?;
-    let p2p = P2p::start(identity, p2p_listen, args.external.clone()).await.map_err(|error| match error {
+    let tls = match args.tls_certificate.as_ref().zip(args.tls_key.as_ref()) {
+        Some((certificate, key)) => Some(meganet_host::tls::load(certificate, key)?),
+        None => None,
+    };
+    let p2p = P2p::start(identity, p2p_listen, args.external.clone(), tls).await.map_err(|error| match error {
         StartError::Transport(BuildError::Certificate(reason)) => {
             Failure::Certificate { path: identity::certificate_path(&args.data_dir), reason }
         }

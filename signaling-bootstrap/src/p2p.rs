@@ -4,9 +4,11 @@ use crate::{identity::Identity, peers::PeerSource};
 use futures::future::BoxFuture;
 use libp2p::multiaddr::Protocol;
 use meganet_core::peer_list::PeerEntry;
+use meganet_host::tls::Tls;
 use meganet_node::{
     Multiaddr, Node, NodeHandle, PeerId, StartError, api::Command, config::NodeConfig, store::MemoryStore,
 };
+use meganet_transport::WebSocketTls;
 use std::{net::IpAddr, net::SocketAddr, sync::Arc};
 
 /// Peers that one list is drawn from.
@@ -30,7 +32,8 @@ pub fn default_listen(http: SocketAddr) -> Vec<Multiaddr> {
     vec![
         base.clone().with(Protocol::Udp(port(DIRECT_PORT_OFFSET))).with(Protocol::WebRTCDirect),
         base.clone().with(Protocol::Udp(port(QUIC_PORT_OFFSET))).with(Protocol::QuicV1),
-        base.with(Protocol::Tcp(port(DIRECT_PORT_OFFSET))),
+        base.clone().with(Protocol::Tcp(port(DIRECT_PORT_OFFSET))),
+        base.with(Protocol::Tcp(port(QUIC_PORT_OFFSET))).with(Protocol::Ws("/".into())),
     ]
 }
 
@@ -43,6 +46,7 @@ impl P2p {
         identity: Identity,
         listen: Vec<Multiaddr>,
         external: Vec<Multiaddr>,
+        tls: Option<Tls>,
     ) -> Result<Self, StartError> {
         let mut config = NodeConfig::bootstrap(identity.seed);
         config.agent = format!("meganet-bootstrap/{}", env!("CARGO_PKG_VERSION"));
@@ -51,6 +55,8 @@ impl P2p {
         config.external = advertised(&external, &listen);
         config.external.retain(|address| address.iter().last() != Some(Protocol::WebRTCDirect));
         config.listen = listen;
+        config.websocket_tls =
+            tls.map(|tls| WebSocketTls { certificates_der: tls.certificates_der, key_der: tls.key_der });
         let node = Node::start(config, Arc::new(MemoryStore::new(0))).await?;
         Ok(Self { node, external })
     }
@@ -181,8 +187,12 @@ mod tests {
     #[test]
     fn default_ports_follow_the_http_port() {
         let fixed = default_listen(([127, 0, 0, 1], 8080).into());
-        let expected =
-            ["/ip4/127.0.0.1/udp/9080/webrtc-direct", "/ip4/127.0.0.1/udp/10080/quic-v1", "/ip4/127.0.0.1/tcp/9080"];
+        let expected = [
+            "/ip4/127.0.0.1/udp/9080/webrtc-direct",
+            "/ip4/127.0.0.1/udp/10080/quic-v1",
+            "/ip4/127.0.0.1/tcp/9080",
+            "/ip4/127.0.0.1/tcp/10080/ws",
+        ];
         assert_eq!(fixed, addresses(&expected));
         for address in default_listen(([127, 0, 0, 1], 0).into()) {
             assert!(address.iter().any(|part| matches!(part, Protocol::Udp(0) | Protocol::Tcp(0))), "{address}");

@@ -2,7 +2,7 @@
 
 use crate::limits;
 use libp2p::Multiaddr;
-use meganet_transport::StunServers;
+use meganet_transport::{StunServers, WebSocketTls};
 
 /// What a node does for the swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct NodeConfig {
     pub webrtc_certificate_pem: Option<String>,
     /// Who is asked for this node's address as others see it. Unless some are set, native peers that it is connected to.
     pub stun: StunServers,
+    /// For listeners on `wss`.
+    pub websocket_tls: Option<WebSocketTls>,
     /// First contacts, each ending in `/p2p/PEER`. More can be added later.
     pub bootstrap: Vec<Multiaddr>,
     /// Name and version shown to other peers.
@@ -64,6 +66,7 @@ impl NodeConfig {
             external: Vec::new(),
             webrtc_certificate_pem: None,
             stun: StunServers::default(),
+            websocket_tls: None,
             bootstrap: Vec::new(),
             agent: format!("meganet/{}", env!("CARGO_PKG_VERSION")),
             store_quota_bytes,

@@ -26,6 +26,10 @@ pub const OUTBOUND_PER_SUBNET_MAX: usize = 4;
 /// Handshakes under way, inbound and outbound.
 pub const PENDING_INBOUND_MAX: u32 = 256;
 pub const PENDING_OUTBOUND_MAX: u32 = 64;
+/// A peer that does not answer over UDP for this long is tried over WebSocket, if it has such an address.
+pub const FALLBACK_AFTER: Duration = Duration::from_secs(3);
+/// Peers that such a try waits for.
+pub const FALLBACKS_MAX: usize = 64;
 /// Relays at which a private peer keeps a reservation: one may go at any time.
 pub const RESERVATIONS_WANTED: usize = 3;
 /// Other tabs that a tab stays connected to, so that the swarm holds together when every server is gone.
@@ -127,6 +131,9 @@ pub const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 pub const QUOTA_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 /// Announcements of heads under way at once.
 pub const ANNOUNCEMENTS_AT_ONCE: usize = 8;
+/// An announcement that reached nobody is made again after this, and so many are kept for it.
+pub const ANNOUNCE_AGAIN_AFTER: Duration = Duration::from_secs(30);
+pub const ANNOUNCEMENTS_AGAIN_MAX: usize = 1_000;
 /// Characters of a peer's agent string that are shown.
 pub const AGENT_MAX_CHARS: usize = 64;
 /// Agent strings and round-trip times are kept per connected peer only.

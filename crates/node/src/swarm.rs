@@ -15,6 +15,7 @@ pub(crate) fn build(
     let options = meganet_transport::Options {
         webrtc_certificate_pem: config.webrtc_certificate_pem.clone(),
         stun: config.stun.clone(),
+        websocket_tls: config.websocket_tls.clone(),
         // Every MegaNet peer answers version 2, and a peer connection more is not to be had for nothing.
         dial_version_1: false,
         ..meganet_transport::Options::default()

@@ -1,7 +1,7 @@
-//! Natively: WebRTC, QUIC, TCP, relay circuits.
+//! Natively: WebRTC, QUIC, TCP, WebSocket, relay circuits.
 
 use crate::{
-    BuildError, Built, CONNECT_TIMEOUT, Options,
+    BuildError, Built, CONNECT_TIMEOUT, Options, WebSocketTls,
     native::{self, Certificate},
 };
 use futures::future::Either;
@@ -32,6 +32,14 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         .upgrade(Version::V1Lazy)
         .authenticate(secure()?)
         .multiplex(yamux::Config::default());
+    let mut websocket = libp2p_websocket::Config::new(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)));
+    if let Some(WebSocketTls { certificates_der, key_der }) = options.websocket_tls {
+        let key = libp2p_websocket::tls::PrivateKey::new(key_der);
+        let certificates = certificates_der.into_iter().map(libp2p_websocket::tls::Certificate::new);
+        let tls = libp2p_websocket::tls::Config::new(key, certificates);
+        websocket.set_tls_config(tls.map_err(|error| BuildError::Tls(error.to_string()))?);
+    }
+    let websocket = websocket.upgrade(Version::V1Lazy).authenticate(secure()?).multiplex(yamux::Config::default());
     let quic = quic::tokio::Transport::new(quic::Config::new(identity));
     let (circuits, relay_client) = relay::client::new(identity.public().to_peer_id());
     let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure()?).multiplex(yamux::Config::default());
@@ -40,6 +48,11 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         .or_transport(tcp)
         .map(|either, _| match either {
             Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+            Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+        })
+        .or_transport(websocket)
+        .map(|either, _| match either {
+            Either::Left(output) => output,
             Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
         })
         .or_transport(quic)
@@ -60,7 +73,7 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
 
 pub(crate) fn can_dial(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::Tcp(_) | Protocol::QuicV1 | Protocol::WebRTCDirect))
-        && !address.iter().any(|part| matches!(part, Protocol::Ws(_) | Protocol::Wss(_) | Protocol::WebTransport))
+        && !address.iter().any(|part| matches!(part, Protocol::WebTransport))
 }
 
 /// Makes a DTLS certificate for `webrtc-direct` listeners, PEM with its private key.

@@ -1,4 +1,4 @@
-//! In a tab: WebRTC through the browser's `RTCPeerConnection`, relay circuits.
+//! In a tab: WebRTC through the browser's `RTCPeerConnection`, its WebSockets, relay circuits.
 
 use crate::{BuildError, Built, CONNECT_TIMEOUT, Options, web};
 use futures::future::Either;
@@ -13,25 +13,35 @@ use libp2p::{
 pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, BuildError> {
     let secure = noise::Config::new(identity).map_err(|error| BuildError::Noise(error.to_string()))?;
     let (circuits, relay_client) = relay::client::new(identity.public().to_peer_id());
-    let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure).multiplex(yamux::Config::default());
+    let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure.clone()).multiplex(yamux::Config::default());
     let (webrtc, signalling) = web::Transport::new(web::Config {
         identity: identity.clone(),
         budget: options.budget,
         version_1: options.dial_version_1,
         stun: options.stun,
     });
+    let websocket = libp2p_websocket_websys::Transport::default()
+        .upgrade(Version::V1Lazy)
+        .authenticate(secure)
+        .multiplex(yamux::Config::default());
+    let others = circuits.or_transport(websocket).map(|either, _| match either {
+        Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+        Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+    });
     // First: the relay client takes every address with a circuit in it for its own, and some of them are `/webrtc`.
     let transport = webrtc
-        .or_transport(TransportTimeout::new(circuits, CONNECT_TIMEOUT))
+        .or_transport(TransportTimeout::new(others, CONNECT_TIMEOUT))
         .map(|either, _| match either {
             Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
-            Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+            Either::Right(output) => output,
         })
         .boxed();
     Ok(Built { transport, relay_client, signalling })
 }
 
 pub(crate) fn can_dial(address: &Multiaddr) -> bool {
-    address.iter().any(|part| matches!(part, Protocol::WebRTCDirect))
-        && address.iter().any(|part| matches!(part, Protocol::Certhash(_)))
+    let has = |wanted: fn(&Protocol<'_>) -> bool| address.iter().any(|part| wanted(&part));
+    let direct =
+        has(|part| matches!(part, Protocol::WebRTCDirect)) && has(|part| matches!(part, Protocol::Certhash(_)));
+    direct || crate::is_websocket(address)
 }

@@ -50,12 +50,29 @@ use std::time::Duration;
 /// Without it a dial to a peer that is gone would last for as long as the browser's ICE agent keeps trying.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A TLS certificate for `wss` listeners.
+#[derive(Clone)]
+pub struct WebSocketTls {
+    /// The certificate and those that vouch for it, DER.
+    pub certificates_der: Vec<Vec<u8>>,
+    /// Its private key, DER (PKCS#8).
+    pub key_der: Vec<u8>,
+}
+
+impl std::fmt::Debug for WebSocketTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebSocketTls").field("certificates", &self.certificates_der.len()).finish_non_exhaustive()
+    }
+}
+
 /// What a transport needs besides the identity.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The DTLS certificate of `webrtc-direct` listeners, as [`generate_certificate_pem`] made it. Its hash is part of the
     /// listener's address, so it must be kept across restarts. `None`: one for this run only (tabs never listen on it).
     pub webrtc_certificate_pem: Option<String>,
+    /// For `wss` listeners; `ws` needs none. Tabs never listen on either.
+    pub websocket_tls: Option<WebSocketTls>,
     /// Who is asked for this peer's address as others see it. Keep a clone to name others later.
     pub stun: StunServers,
     /// Whether a `webrtc-direct` server that does not answer version 2 is asked in version 1: js-libp2p's know only that one. In
@@ -69,6 +86,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             webrtc_certificate_pem: None,
+            websocket_tls: None,
             stun: StunServers::default(),
             dial_version_1: true,
             budget: Budget::default(),
@@ -81,6 +99,11 @@ impl Default for Options {
 pub fn can_dial(address: &Multiaddr) -> bool {
     is_signalled(address)
         || (!address.iter().any(|part| matches!(part, Protocol::P2pCircuit)) && imp::can_dial(address))
+}
+
+/// Whether an address is a WebSocket's.
+pub fn is_websocket(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Ws(_) | Protocol::Wss(_)))
 }
 
 /// Whether an address (without `/p2p/PEER` at its end) is a `/webrtc` one: dialling it costs signalling through a relay.
@@ -104,6 +127,8 @@ pub enum BuildError {
     Certificate(String),
     #[error("the Noise handshake cannot be set up: {0}")]
     Noise(String),
+    #[error("the TLS certificate or its key for wss cannot be used: {0}")]
+    Tls(String),
 }
 
 /// Builds every transport this platform has, with the relay client's circuits among them.

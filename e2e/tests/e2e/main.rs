@@ -28,4 +28,5 @@ mod same_profile;
 mod sharing;
 mod site_requests;
 mod storage_full;
+mod websocket;
 mod worker_port;

@@ -23,8 +23,12 @@ const SAMPLES: [&str; 2] = ["guide", "gallery"];
 /// The bootstrap and the peer must be ready by then, on a slow machine too.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The page can be opened on this machine only, so the peer listens on this machine only.
-const PEER_LISTENS: [&str; 3] =
-    ["/ip4/127.0.0.1/udp/0/webrtc-direct", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"];
+const PEER_LISTENS: [&str; 4] = [
+    "/ip4/127.0.0.1/udp/0/webrtc-direct",
+    "/ip4/127.0.0.1/udp/0/quic-v1",
+    "/ip4/127.0.0.1/tcp/0",
+    "/ip4/127.0.0.1/tcp/0/ws",
+];
 /// How often the children and the stop signal are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 

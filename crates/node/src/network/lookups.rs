@@ -1,10 +1,14 @@
 //! Lookups in the DHT that commands wait for: heads, providers, announcements.
 
+use super::announcements::What;
 use crate::{limits, network::HeadsFound, records};
 use futures::channel::{mpsc, oneshot};
 use libp2p::{
     PeerId,
-    kad::{GetProvidersOk, GetRecordOk, K_VALUE, ProgressStep, PutRecordError, QueryId, QueryResult, QueryStats},
+    kad::{
+        AddProviderError, GetProvidersOk, GetRecordOk, K_VALUE, ProgressStep, PutRecordError, QueryId, QueryResult,
+        QueryStats, RecordKey,
+    },
 };
 use meganet_core::head::{Head, HeadDecision, compare};
 use std::collections::HashMap;
@@ -29,6 +33,7 @@ enum Waiting {
         found: mpsc::Sender<PeerId>,
     },
     Put {
+        key: RecordKey,
         /// Peers that took the record.
         stored_on: u32,
         reply: oneshot::Sender<u32>,
@@ -44,6 +49,8 @@ pub(crate) struct Todo {
     pub finish: Option<QueryId>,
     /// A peer returned a record that does not verify.
     pub liar: Option<PeerId>,
+    /// An announcement that reached nobody.
+    pub failed: Option<(RecordKey, What)>,
 }
 
 impl Lookups {
@@ -60,8 +67,8 @@ impl Lookups {
         self.waiting.insert(id, Waiting::Providers { found });
     }
 
-    pub fn wait_for_put(&mut self, id: QueryId, reply: oneshot::Sender<u32>) {
-        self.waiting.insert(id, Waiting::Put { stored_on: 0, reply });
+    pub fn wait_for_put(&mut self, id: QueryId, key: RecordKey, reply: oneshot::Sender<u32>) {
+        self.waiting.insert(id, Waiting::Put { key, stored_on: 0, reply });
     }
 
     /// Takes a query's progress in.
@@ -111,6 +118,9 @@ impl Lookups {
                     }
                 };
             }
+            (None, QueryResult::StartProviding(Err(AddProviderError::Timeout { key }))) => {
+                todo.failed = Some((key, What::Provider));
+            }
             _ => {}
         }
         if step.last {
@@ -120,7 +130,8 @@ impl Lookups {
                     found.complete = true;
                     let _ = answers.try_send(found);
                 }
-                Some(Waiting::Put { stored_on, reply }) => {
+                Some(Waiting::Put { key, stored_on, reply }) => {
+                    todo.failed = (stored_on == 0).then_some((key, What::Record));
                     let _ = reply.send(stored_on);
                 }
                 _ => {}

@@ -3,6 +3,7 @@
 //! The rest of the node talks to it through [`Network`], whose calls are short: dial, look a head up, find providers,
 //! announce, list peers. Bulk data never passes through here; it flows on exchange streams of its own.
 
+mod announcements;
 mod first_contact;
 mod lookups;
 mod neighbours;

@@ -2,6 +2,7 @@
 
 use super::{
     LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError,
+    announcements::Announcements,
     first_contact::{FirstContact, JoinState},
     lookups::Lookups,
     neighbours::Neighbours,
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     behaviour::{Behaviour, BehaviourEvent},
     config::{NodeConfig, Role},
-    limits::{self, protocol},
+    limits::protocol,
     platform,
 };
 use futures::{
@@ -21,19 +22,12 @@ use futures::{
 };
 use libp2p::{
     Multiaddr, PeerId, Swarm,
-    core::{Endpoint, transport::ListenerId},
+    core::transport::ListenerId,
     identify, kad, relay,
-    swarm::{
-        ConnectionId, DialError, NetworkBehaviour, SwarmEvent,
-        dial_opts::{DialOpts, PeerCondition},
-    },
+    swarm::{ConnectionId, DialError, SwarmEvent},
 };
 use meganet_transport::{StunServers, proto::address::Signalled, signalling::is_relayed_endpoint};
-use std::{
-    collections::{HashMap, VecDeque},
-    pin::pin,
-    time::Duration,
-};
+use std::{collections::HashMap, pin::pin, time::Duration};
 
 /// The task looks at its timers at least this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -41,6 +35,9 @@ const TICK: Duration = Duration::from_secs(1);
 const FIRST_CONTACT_CHECK: Duration = Duration::from_secs(15);
 
 mod meeting;
+mod providers;
+
+use providers::ProviderDials;
 
 pub(super) struct Task {
     swarm: Swarm<Behaviour>,
@@ -58,6 +55,8 @@ pub(super) struct Task {
     reservations: Reservations,
     neighbours: Neighbours,
     providers: ProviderDials,
+    fallbacks: Vec<Fallback>,
+    announcements: Announcements,
     /// Who is asked for this node's address as others see it, unless that was configured.
     stun: Option<StunServers>,
     /// No external addresses were configured: the listen addresses are taken for reachable.
@@ -70,20 +69,12 @@ enum Dial {
     FirstContact,
 }
 
-/// Providers to connect to: a few at once, so that dead ones neither flood the network nor keep a living one waiting long.
-#[derive(Default)]
-struct ProviderDials {
-    waiting: VecDeque<ProviderDial>,
-    /// By dial, with the time (monotonic ms) at which the next provider need not wait for it any longer.
-    under_way: HashMap<ConnectionId, (u64, ProviderDial)>,
-}
-
-struct ProviderDial {
+/// A peer's WebSocket addresses, for when it does not answer at the others.
+struct Fallback {
     peer: PeerId,
-    /// Taken when the provider was found: only then the query knows them.
     addresses: Vec<Multiaddr>,
-    /// Held until the dial was tried: its end tells the searcher that nobody is missing any more.
-    _searcher: mpsc::Sender<PeerId>,
+    /// Monotonic ms.
+    at_ms: u64,
 }
 
 /// Starts every configured listener.
@@ -130,6 +121,8 @@ impl Task {
             reservations: Reservations::default(),
             neighbours: Neighbours::default(),
             providers: ProviderDials::default(),
+            fallbacks: Vec::new(),
+            announcements: Announcements::default(),
             stun: config.stun.get().is_empty().then(|| config.stun.clone()),
             listens_publicly: config.external.is_empty(),
             first_checked_ms: 0,
@@ -207,6 +200,8 @@ impl Task {
         self.providers.under_way.retain(|_, (patience_ms, _)| *patience_ms > now_ms);
         self.dial_waiting_providers(now_ms);
         self.dial_neighbour(now_ms);
+        self.dial_fallbacks(now_ms);
+        self.announce_again(now_ms);
         let check = now_ms.saturating_sub(self.first_checked_ms) >= FIRST_CONTACT_CHECK.as_millis() as u64;
         if self.first.is_due(now_ms) || (check && self.misses_first_contact()) {
             let known = self.first.known().to_vec();
@@ -263,9 +258,9 @@ impl Task {
             }
             Request::PutHead { head, reply } => {
                 let key = kad::RecordKey::new(&head.blinded_key().head_record_key());
-                let record = kad::Record::new(key, head.as_bytes().to_vec());
+                let record = kad::Record::new(key.clone(), head.as_bytes().to_vec());
                 match self.swarm.behaviour_mut().kademlia.put_record(record, kad::Quorum::All) {
-                    Ok(id) => self.lookups.wait_for_put(id, reply),
+                    Ok(id) => self.lookups.wait_for_put(id, key, reply),
                     Err(error) => {
                         tracing::debug!(%error, "the head was not put");
                         let _ = reply.send(0);
@@ -276,6 +271,7 @@ impl Task {
                 let key = kad::RecordKey::new(&blinded.provider_record_key());
                 let kademlia = &mut self.swarm.behaviour_mut().kademlia;
                 if !on {
+                    self.announcements.withdrawn(&key);
                     kademlia.stop_providing(&key);
                     // Nor its head, which would be announced again and again without the user's consent.
                     kademlia.remove_record(&kad::RecordKey::new(&blinded.head_record_key()));
@@ -361,7 +357,7 @@ impl Task {
             }
             // A dial to an address the peer had before a restart must not hold up one to its new address; the number of
             // dials under way has its own bound.
-            let options = DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Disconnected).build();
+            let options = self.dial_options(peer, addresses);
             let id = options.connection_id();
             match self.swarm.dial(options) {
                 Ok(()) => {
@@ -373,54 +369,6 @@ impl Task {
         }
         let state = self.first.check(self.peers.direct_count(), platform::monotonic_ms(), Self::jitter());
         self.set_join(state);
-    }
-
-    /// Queues the dials to providers that a search has just found.
-    fn dial_providers(&mut self, found: Vec<PeerId>, searcher: &mpsc::Sender<PeerId>) {
-        for peer in found {
-            let waiting = &self.providers.waiting;
-            if self.peers.is_direct(&peer)
-                || peer == *self.swarm.local_peer_id()
-                || waiting.len() >= limits::PROVIDER_DIALS_WAITING_MAX
-            {
-                continue;
-            }
-            let mut addresses = self.peers.addresses(&peer);
-            addresses.extend(self.addresses_of_queries(peer));
-            addresses.retain(|address| meganet_transport::can_dial(address) && self.peers.may_dial(address));
-            addresses.sort();
-            addresses.dedup();
-            addresses.truncate(limits::ADDRESSES_PER_PEER_MAX);
-            if !addresses.is_empty() {
-                self.providers.waiting.push_back(ProviderDial { peer, addresses, _searcher: searcher.clone() });
-            }
-        }
-        self.dial_waiting_providers(platform::monotonic_ms());
-    }
-
-    /// The addresses that running queries and the routing table know of a peer; Kademlia tells them for a dial only.
-    fn addresses_of_queries(&mut self, peer: PeerId) -> Vec<Multiaddr> {
-        let id = ConnectionId::new_unchecked(usize::MAX);
-        let kademlia = &mut self.swarm.behaviour_mut().kademlia;
-        let known = kademlia.handle_pending_outbound_connection(id, Some(peer), &[], Endpoint::Dialer);
-        let plain = |address: Multiaddr| peers::split_peer(address.clone()).map_or(address, |(_, plain)| plain);
-        known.unwrap_or_default().into_iter().map(plain).collect()
-    }
-
-    fn dial_waiting_providers(&mut self, now_ms: u64) {
-        while self.providers.under_way.len() < limits::PROVIDER_DIALS_MAX
-            && let Some(dial) = self.providers.waiting.pop_front()
-        {
-            if self.peers.is_direct(&dial.peer) {
-                continue;
-            }
-            let options = self.dial_options(dial.peer, dial.addresses.clone());
-            let id = options.connection_id();
-            if self.swarm.dial(options).is_ok() {
-                let patience_ms = now_ms + limits::PROVIDER_DIAL_PATIENCE.as_millis() as u64;
-                self.providers.under_way.insert(id, (patience_ms, dial));
-            }
-        }
     }
 
     // --- swarm events -----------------------------------------------------------------------------------------
@@ -460,6 +408,9 @@ impl Task {
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error, .. } => {
                 tracing::debug!(peer = ?peer_id, %error, "dial failed");
+                if let Some(peer) = &peer_id {
+                    self.fall_back_now(peer);
+                }
                 if let (Some(peer), DialError::Transport(failed)) = (peer_id, &error) {
                     for (address, _) in failed {
                         if Signalled::parse(address).is_ok() {
@@ -509,6 +460,14 @@ impl Task {
         }
     }
 
+    /// A fallback to a first contact counts as another try at joining.
+    fn fallback_started(&mut self, id: ConnectionId, peer: &PeerId) {
+        if self.first.is_known(peer) {
+            self.first.dial_started();
+            self.dials.insert(id, Dial::FirstContact);
+        }
+    }
+
     /// A relay must name addresses in its reservations, and a provider in its announcements. Without configured ones these
     /// are the addresses it listens on; those of its own network only while it has no public one.
     fn announce_listen_addresses(&mut self) {
@@ -551,6 +510,9 @@ impl Task {
                     && let Some(mut query) = self.swarm.behaviour_mut().kademlia.query_mut(&id)
                 {
                     query.finish();
+                }
+                if let Some((key, what)) = todo.failed {
+                    self.announcements.failed(key, what, platform::monotonic_ms());
                 }
                 if let Some(peer) = todo.liar {
                     tracing::warn!(%peer, "returned a record that does not verify");

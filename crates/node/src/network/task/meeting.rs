@@ -1,12 +1,18 @@
 //! How peers that cannot be dialled meet: reservations at relays, peers that others know, connections between tabs.
 
-use super::Task;
+use super::{Fallback, Task};
 use crate::{
     config::Role,
-    network::peers::{Scope, scope_of},
+    limits,
+    network::{
+        announcements::What,
+        peers::{Scope, scope_of},
+    },
+    platform,
 };
 use libp2p::{
     Multiaddr, PeerId,
+    kad::{self, store::RecordStore},
     multiaddr::Protocol,
     swarm::dial_opts::{DialOpts, PeerCondition},
 };
@@ -14,13 +20,20 @@ use meganet_core::{
     limits::{PEER_LIST_ADDRESS_MAX_BYTES, PEER_LIST_MAX_PEERS},
     peer_list::PeerEntry,
 };
+use std::borrow::Cow;
 
 impl Task {
-    /// How to connect directly to a peer that is not connected so. Signalling is only for those that have no other address.
+    /// How to connect directly to a peer that is not connected so. Signalling is only for those that have no other address,
+    /// and WebSocket for when the others do not answer.
     pub(super) fn dial_options(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) -> DialOpts {
-        let (signalled, mut addresses): (Vec<_>, Vec<_>) =
-            addresses.into_iter().partition(meganet_transport::is_signalled);
-        if addresses.is_empty() {
+        let (signalled, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(meganet_transport::is_signalled);
+        let (websocket, mut addresses): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(meganet_transport::is_websocket);
+        if !addresses.is_empty() {
+            self.fall_back_later(peer, websocket);
+        } else if !websocket.is_empty() {
+            addresses = websocket;
+        } else {
             let routes = self.swarm.behaviour().signalling.routes().clone();
             // The newest route comes first.
             for address in signalled.into_iter().rev() {
@@ -30,6 +43,37 @@ impl Task {
         }
         // There may be a relayed connection, or a dial to an address of before a restart: neither must hold this one up.
         DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Always).build()
+    }
+
+    /// Remembers to try WebSocket if nothing came of a dial: UDP may be blocked.
+    fn fall_back_later(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        if !addresses.is_empty() && self.fallbacks.len() < limits::FALLBACKS_MAX {
+            let at_ms = platform::monotonic_ms() + limits::FALLBACK_AFTER.as_millis() as u64;
+            self.fallbacks.retain(|fallback| fallback.peer != peer);
+            self.fallbacks.push(Fallback { peer, addresses, at_ms });
+        }
+    }
+
+    /// A dial failed: its fallback need not wait.
+    pub(super) fn fall_back_now(&mut self, peer: &PeerId) {
+        self.fallbacks.iter_mut().filter(|fallback| fallback.peer == *peer).for_each(|fallback| fallback.at_ms = 0);
+    }
+
+    pub(super) fn dial_fallbacks(&mut self, now_ms: u64) {
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.fallbacks).into_iter().partition(|fallback| fallback.at_ms <= now_ms);
+        self.fallbacks = later;
+        for Fallback { peer, addresses, .. } in due {
+            if self.peers.is_direct(&peer) {
+                continue;
+            }
+            let options = DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Always).build();
+            let id = options.connection_id();
+            if self.swarm.dial(options).is_ok() {
+                tracing::info!(%peer, "no answer over UDP: trying WebSocket");
+                self.fallback_started(id, &peer);
+            }
+        }
     }
 
     /// Whom this node is connected to, and where others reach them.
@@ -102,6 +146,22 @@ impl Task {
                 Err(error) => {
                     tracing::debug!(%relay, %error, "no reservation");
                     self.reservations.cannot_ask(relay);
+                }
+            }
+        }
+    }
+
+    /// Announces again what reached nobody.
+    pub(super) fn announce_again(&mut self, now_ms: u64) {
+        for (key, what) in self.announcements.due(now_ms) {
+            let kademlia = &mut self.swarm.behaviour_mut().kademlia;
+            match what {
+                What::Provider => _ = kademlia.start_providing(key),
+                // Without a record any more it was withdrawn, or its site forgotten.
+                What::Record => {
+                    if let Some(record) = kademlia.store_mut().get(&key).map(Cow::into_owned) {
+                        let _ = kademlia.put_record(record, kad::Quorum::All);
+                    }
                 }
             }
         }
