@@ -15,6 +15,7 @@
 //! | [`static_server`] | a stand-in for the bootstrap that serves the app with one answer spoiled |
 //! | [`raw_channel`] | the yardstick: a bare `RTCDataChannel` between two tabs |
 //! | [`test_peer`] | bare peers on a transport alone, ours and js-libp2p's |
+//! | [`nat`] | private networks behind NATs, made of namespaces |
 //! | [`liar`] | a peer that lies |
 //! | [`places`] | where binaries, the built app and results are |
 
@@ -33,6 +34,7 @@ pub mod browser;
 pub mod folder;
 pub mod http;
 pub mod liar;
+pub mod nat;
 pub mod places;
 pub mod process;
 pub mod raw_channel;

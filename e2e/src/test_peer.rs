@@ -102,10 +102,19 @@ impl TestPeer {
         Ok(Self { name, kind, at: At::Tab(browser.clone()), id: about.id, started_with: about.addresses })
     }
 
+    /// Starts a peer of ours as a process in a network namespace.
+    pub async fn in_namespace(dir: &Path, namespace: &str, options: Value) -> Result<Self> {
+        let program = places::binary("meganet-test-peer")?;
+        let program = program.to_str().context("a path that is not UTF-8")?;
+        let arguments = ["netns", "exec", namespace, program, &options.to_string()];
+        let process = Process::start_listening(&format!("peer-{namespace}"), dir, Path::new("ip"), arguments)?;
+        Self::running(process, Kind::Ours).await
+    }
+
     /// Starts a peer as a process.
     pub async fn process(dir: &Path, kind: Kind, options: Value) -> Result<Self> {
         let options = options.to_string();
-        let mut process = match kind {
+        let process = match kind {
             Kind::Ours => {
                 Process::start_listening("our-peer", dir, &places::binary("meganet-test-peer")?, [options.as_str()])?
             }
@@ -115,6 +124,10 @@ impl TestPeer {
                 Process::start_listening("js-peer", dir, Path::new("node"), [program, options.as_str()])?
             }
         };
+        Self::running(process, kind).await
+    }
+
+    async fn running(mut process: Process, kind: Kind) -> Result<Self> {
         let about: About = process.json_line("who it is").await?;
         let name = format!("{kind:?} process");
         let at = At::Process(RefCell::new((process, 0)));

@@ -80,6 +80,9 @@ enum Tool {
     /// js-libp2p runs in it, and its package manager installs that.
     Node,
     Firefox,
+    /// NATs for the tests, in network namespaces.
+    Nft,
+    Ip,
 }
 
 impl Tool {
@@ -89,6 +92,8 @@ impl Tool {
             Self::Chromium => CHROMIUM.find().is_some(),
             Self::ChromeDriver => find("chromedriver").is_some(),
             Self::Node => find("node").is_some() && find("npm").is_some(),
+            Self::Nft => find_for_administrators("nft").is_some(),
+            Self::Ip => find_for_administrators("ip").is_some(),
             Self::Firefox => FIREFOX.find().is_some(),
         }
     }
@@ -99,6 +104,8 @@ impl Tool {
             Self::Chromium => "Chromium, the first browser of the end-to-end tests",
             Self::ChromeDriver => "ChromeDriver, which steers Chromium in the tests",
             Self::Node => "Node and npm, for js-libp2p, the other end of the interoperability tests",
+            Self::Nft => "nft, which makes NATs for the tests",
+            Self::Ip => "ip, which makes networks for the tests",
             Self::Firefox => "Firefox, the second browser of the end-to-end tests",
         }
     }
@@ -109,6 +116,8 @@ impl Tool {
             Self::Chromium => "chromium",
             Self::ChromeDriver => "chromium-driver",
             Self::Node => "npm",
+            Self::Nft => "nftables",
+            Self::Ip => "iproute2",
             Self::Firefox => "firefox-esr",
         }
     }
@@ -119,6 +128,8 @@ impl Tool {
             Self::Chromium => "chromium",
             Self::ChromeDriver => "chromedriver",
             Self::Node => "npm",
+            Self::Nft => "nftables",
+            Self::Ip => "iproute2",
             Self::Firefox => "firefox",
         }
     }
@@ -129,6 +140,8 @@ impl Tool {
             Self::Clang => "clang",
             Self::Chromium | Self::ChromeDriver => "chromium",
             Self::Node => "npm",
+            Self::Nft => "nftables",
+            Self::Ip => "iproute2",
             Self::Firefox => "firefox",
         }
     }
@@ -140,9 +153,16 @@ impl Tool {
             Self::Chromium => "chromium",
             Self::ChromeDriver => "chromedriver",
             Self::Node => "node",
+            // There are none: the tests that need them say so.
+            Self::Nft | Self::Ip => "",
             Self::Firefox => "firefox",
         }
     }
+}
+
+/// Programs of administrators are not in everybody's `PATH`.
+fn find_for_administrators(name: &str) -> Option<PathBuf> {
+    find(name).or_else(|| Some(PathBuf::from("/usr/sbin").join(name)).filter(|path| path.is_file()))
 }
 
 /// Makes sure everything for `purpose` is there. Quick and silent when nothing is missing.
@@ -153,7 +173,9 @@ pub fn ensure(workspace: &Workspace, purpose: For) -> Result<()> {
     ensure_rust(purpose)?;
     let wanted: &[Tool] = match purpose {
         For::Building => &[Tool::Clang],
-        For::Testing => &[Tool::Clang, Tool::Chromium, Tool::ChromeDriver, Tool::Firefox, Tool::Node],
+        For::Testing => {
+            &[Tool::Clang, Tool::Chromium, Tool::ChromeDriver, Tool::Firefox, Tool::Node, Tool::Nft, Tool::Ip]
+        }
     };
     ensure_packages(wanted)?;
     if purpose == For::Testing && env::var_os(GECKODRIVER_VARIABLE).is_none() {

@@ -37,6 +37,18 @@ pub enum Error {
         /// What it did, or what did not work.
         error: SignalError,
     },
+    /// Signalling went through, and no path was found between the two.
+    #[error("no direct path to {peer}{}", if *.behind_symmetric_nat {
+        ": the NAT in front of this peer gives each destination another port, and so its peers cannot know where to send"
+    } else {
+        ""
+    })]
+    NoPath {
+        /// The other end.
+        peer: Box<PeerId>,
+        /// What is known of this end's NAT. The other end's may be like that as well.
+        behind_symmetric_nat: bool,
+    },
     /// What came over the signalling stream is no message.
     #[error("signalling with {peer}: {error}")]
     SignalMessage {

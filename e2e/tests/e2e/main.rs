@@ -17,6 +17,7 @@ mod harness;
 mod interop;
 mod killed_while_publishing;
 mod liar;
+mod nat;
 mod network_gone;
 mod no_server;
 mod not_found;

@@ -5,14 +5,17 @@ use super::{
     driver::{DATAGRAM_MAX_BYTES, Datagram, Local},
     listener,
 };
-use crate::error::Error;
+use crate::{
+    error::Error,
+    proto::stun::{self, Message, Transaction},
+};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
-use str0m::{Candidate, ice::StunMessage};
+use str0m::Candidate;
 use tokio::{net::UdpSocket, sync::mpsc};
 
 /// Addresses of this machine that are used; one socket each.
@@ -65,28 +68,18 @@ pub(super) async fn gather(stun: &[SocketAddr]) -> Result<Gathered, Error> {
     Ok(Gathered { locals, candidates, is_symmetric })
 }
 
-/// A binding request without attributes (RFC 8489 §5).
-fn binding_request() -> Result<[u8; 20], Error> {
-    let mut request = [0; 20];
-    getrandom::fill(&mut request).map_err(|_| Error::Backend("no random numbers".to_owned()))?;
-    let header = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
-    for (byte, fixed) in request.iter_mut().zip(header) {
-        *byte = fixed;
-    }
-    Ok(request)
-}
-
 /// How a socket looks from each server; equal answers are one.
 async fn mapped(local: SocketAddr, socket: &UdpSocket, servers: &[SocketAddr]) -> BTreeSet<SocketAddr> {
     let can_reach = |server: &&SocketAddr| {
         server.is_ipv4() == local.is_ipv4() && server.ip().is_loopback() == local.ip().is_loopback()
     };
     let mut asking = Asking { unanswered: servers.iter().filter(can_reach).copied().collect(), found: BTreeSet::new() };
-    if let Ok(request) = binding_request() {
+    let mut transaction = [0; 12];
+    if getrandom::fill(&mut transaction).is_ok() {
         // Twice: a datagram may be lost.
         for patience in [STUN_AGAIN, STUN_PATIENCE] {
             if !asking.unanswered.is_empty() {
-                let _ = tokio::time::timeout(patience, asking.ask(socket, &request)).await;
+                let _ = tokio::time::timeout(patience, asking.ask(socket, transaction)).await;
             }
         }
     }
@@ -100,19 +93,17 @@ struct Asking {
 
 impl Asking {
     /// Asks those that have not answered, and ends when all have.
-    async fn ask(&mut self, socket: &UdpSocket, request: &[u8]) {
+    async fn ask(&mut self, socket: &UdpSocket, transaction: Transaction) {
         for server in &self.unanswered {
-            let _ = socket.send_to(request, server).await;
+            let _ = socket.send_to(&stun::request(transaction), server).await;
         }
         let mut buffer = [0; DATAGRAM_MAX_BYTES];
         while !self.unanswered.is_empty() {
             let Ok((len, from)) = socket.recv_from(&mut buffer).await else { continue };
-            let bytes = buffer.get(..len).unwrap_or_default();
-            let Ok(message) = StunMessage::parse(bytes) else { continue };
             // What nobody was asked is no answer: the transaction's number is random.
-            if bytes.get(8..20) == request.get(8..)
+            if let Some(Message::Response(answered, outside)) = stun::parse(buffer.get(..len).unwrap_or_default())
+                && answered == transaction
                 && self.unanswered.remove(&from)
-                && let Some(outside) = message.mapped_address()
             {
                 self.found.insert(outside);
             }
@@ -145,6 +136,31 @@ pub(super) fn listen(locals: &[Local], datagrams: &mpsc::Sender<Datagram>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::native::{Certificate, Config, Transport};
+    use futures::StreamExt;
+    use libp2p::{Transport as _, core::transport::TransportEvent, identity::Keypair};
+
+    #[tokio::test]
+    async fn a_listener_tells_how_a_socket_looks_from_outside() {
+        let config = Config {
+            identity: Keypair::generate_ed25519(),
+            certificate: Certificate::generate().unwrap(),
+            version_1: false,
+            stun: crate::StunServers::default(),
+        };
+        let (mut listener, _behaviour) = Transport::new(config);
+        let id = libp2p::core::transport::ListenerId::next();
+        listener.listen_on(id, "/ip4/127.0.0.1/udp/0/webrtc-direct".parse().unwrap()).unwrap();
+        let mut listener = listener.boxed();
+        let Some(TransportEvent::NewAddress { listen_addr, .. }) = listener.next().await else { panic!("no address") };
+        let server = listen_addr.iter().find_map(|part| match part {
+            libp2p::multiaddr::Protocol::Udp(port) => Some(SocketAddr::from(([127, 0, 0, 1], port))),
+            _ => None,
+        });
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let local = socket.local_addr().unwrap();
+        assert_eq!(mapped(local, &socket, &[server.unwrap()]).await, BTreeSet::from([local]));
+    }
 
     #[tokio::test]
     async fn a_silent_stun_server_costs_only_patience() {

@@ -8,10 +8,12 @@
 use super::{
     Certificate,
     attempt::{Attempt, Role, Started},
-    certificate::crypto,
     driver::{DATAGRAM_MAX_BYTES, Datagram},
 };
-use crate::{error::Error, proto::credentials};
+use crate::{
+    error::Error,
+    proto::{credentials, stun},
+};
 use libp2p::identity::Keypair;
 use std::{
     collections::{HashMap, VecDeque},
@@ -235,31 +237,22 @@ impl Listener {
                 remote.datagrams.try_send(Datagram { bytes: bytes.to_vec(), source: from, destination: self.local });
             return;
         }
-        let Ok(message) = StunMessage::parse(bytes) else { return };
-        if !message.is_binding_request() {
+        if let Some(stun::Message::Request(transaction)) = stun::parse(bytes) {
+            self.answer_stun(transaction, from);
             return;
         }
-        match message.username() {
-            None => self.answer_stun(&message, from),
-            Some(name) => {
-                if let Err(error) = self.begin(name, bytes, from) {
-                    tracing::debug!(%from, %error, "no attempt");
-                }
-            }
+        let Ok(message) = StunMessage::parse(bytes) else { return };
+        if let (true, Some(name)) = (message.is_binding_request(), message.username())
+            && let Err(error) = self.begin(name, bytes, from)
+        {
+            tracing::debug!(%from, %error, "no attempt");
         }
     }
 
-    /// Tells somebody their address (RFC 8489 §7.3.1). The answer is hardly larger than the question.
-    fn answer_stun(&mut self, request: &StunMessage<'_>, from: SocketAddr) {
-        if !self.stun.take() {
-            return;
-        }
-        let mut answer = [0; 128];
-        let crypto = crypto();
-        let hmac = |key: &[u8], parts: &[&[u8]]| crypto.sha1_hmac_provider.sha1_hmac(key, parts);
-        let reply = StunMessage::binding_reply(request.trans_id(), from);
-        if let Ok(len) = reply.to_bytes(None, &mut answer, hmac) {
-            let _ = self.socket.try_send_to(answer.get(..len).unwrap_or_default(), from);
+    /// Tells somebody their address (RFC 8489 §7.3.1).
+    fn answer_stun(&mut self, transaction: stun::Transaction, from: SocketAddr) {
+        if self.stun.take() {
+            let _ = self.socket.try_send_to(&stun::response(transaction, from), from);
         }
     }
 

@@ -50,6 +50,7 @@ pub(super) struct Signalled {
     running: Option<Running>,
     /// Candidates in the other's description: str0m gets them once it runs.
     early: Vec<SocketAddr>,
+    is_behind_symmetric_nat: bool,
 }
 
 fn backend(error: impl std::fmt::Display) -> Error {
@@ -58,7 +59,7 @@ fn backend(error: impl std::fmt::Display) -> Error {
 
 impl Signalled {
     pub fn new(certificate: Certificate, stun: StunServers) -> Self {
-        Self { certificate, stun, ready: None, running: None, early: Vec::new() }
+        Self { certificate, stun, ready: None, running: None, early: Vec::new(), is_behind_symmetric_nat: false }
     }
 
     async fn begin(&mut self) -> Result<(Rtc, Vec<Local>), Error> {
@@ -73,9 +74,7 @@ impl Signalled {
         for candidate in gathered.candidates {
             rtc.add_local_candidate(candidate);
         }
-        if gathered.is_symmetric {
-            tracing::info!("behind a NAT that gives each destination another port: some peers cannot be met directly");
-        }
+        self.is_behind_symmetric_nat = gathered.is_symmetric;
         Ok((rtc, gathered.locals))
     }
 
@@ -182,5 +181,9 @@ impl PeerConnection for Signalled {
         if let Some(running) = &self.running {
             let _ = running.orders.try_send(Order::CloseInit);
         }
+    }
+
+    fn is_behind_symmetric_nat(&self) -> bool {
+        self.is_behind_symmetric_nat
     }
 }

@@ -11,3 +11,4 @@ pub mod sdp;
 pub mod signal;
 pub mod signal_message;
 pub mod state;
+pub mod stun;

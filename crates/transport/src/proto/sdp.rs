@@ -155,6 +155,21 @@ pub fn split_candidates(sdp: &str) -> (String, Vec<SocketAddr>) {
     (rest, targets.filter_map(socket).collect())
 }
 
+/// Of a server-reflexive candidate: the address it stands for, and how that looks from outside; each with its port. Browsers
+/// that hide the former name one port all the same.
+#[must_use]
+pub fn reflexive(candidate: &str) -> Option<(String, String)> {
+    let parts: Vec<&str> = candidate.split_ascii_whitespace().collect();
+    let after = |name: &str| {
+        let place = parts.iter().position(|part| *part == name)?;
+        parts.get(place + 1).copied()
+    };
+    (after("typ")? == "srflx").then_some(())?;
+    let place = parts.iter().position(|part| *part == "typ")?;
+    let outside = format!("{} {}", parts.get(place.checked_sub(2)?)?, parts.get(place.checked_sub(1)?)?);
+    Some((format!("{} {}", after("raddr")?, after("rport")?), outside))
+}
+
 /// Where a candidate points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
@@ -258,6 +273,16 @@ mod tests {
             &format!("candidate:{} 1 udp 1 1.2.3.4 9 typ host", "x".repeat(600)),
         ] {
             assert_eq!(check_candidate(malformed), Err(SdpError::Candidate), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn a_reflexive_candidate_names_both_sides_of_the_nat() {
+        let line =
+            "candidate:1 1 udp 1677729535 203.0.113.7 61000 typ srflx raddr 192.168.1.2 rport 50000 generation 0";
+        assert_eq!(reflexive(line), Some(("192.168.1.2 50000".to_owned(), "203.0.113.7 61000".to_owned())));
+        for other in ["", "typ srflx", "candidate:1 1 udp 1 192.168.1.2 50000 typ host", "raddr rport typ srflx"] {
+            assert_eq!(reflexive(other), None, "{other}");
         }
     }
 

@@ -16,7 +16,7 @@ pub const PROTOCOL: &str = "/webrtc-signaling/0.0.1";
 /// Label of the channel that is there only while connecting.
 pub const INIT_LABEL: &str = "init";
 /// A connection that is not there by then has failed.
-pub const SIGNALING_TIMEOUT: Duration = Duration::from_secs(20);
+pub const SIGNALING_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Which end this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -56,6 +56,8 @@ pub(crate) trait PeerConnection {
     async fn progress(&mut self) -> Progress;
     /// Closes `init` once it is open.
     fn close_init(&mut self);
+    /// Whether the NAT in front of this end gives each destination another port, as far as is known.
+    fn is_behind_symmetric_nat(&self) -> bool;
 }
 
 /// Runs an attempt. The connection goes out as soon as it is there; what is left to say is said after that.
@@ -77,6 +79,12 @@ pub(crate) async fn run<P: PeerConnection>(
             () = cancelled => Err(Error::Superseded { peer: peer.into() }),
         }
     };
+    let result = result.map_err(|error| match error {
+        Error::Signalling { peer, error: SignalError::NoPath | SignalError::TimedOut } => {
+            Error::NoPath { peer, behind_symmetric_nat: backend.is_behind_symmetric_nat() }
+        }
+        other => other,
+    });
     let succeeded = connected.is_none();
     match (result, connected) {
         (Err(error), Some(connected)) => _ = connected.send(Err(error)),

@@ -10,11 +10,17 @@ use crate::{
     budget::Budget,
     connection::{self, Connection},
     error::Error,
-    proto::{sdp::Target, signal::INIT_LABEL},
+    proto::{
+        sdp::{self, Target},
+        signal::INIT_LABEL,
+    },
     signalling::{PeerConnection, Progress},
     stun::StunServers,
 };
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
@@ -71,6 +77,8 @@ pub(super) struct Signalled {
     stun: StunServers,
     events: Events,
     begun: Option<Begun>,
+    /// How this end looks from outside, by its own address.
+    outside: BTreeMap<String, BTreeSet<String>>,
 }
 
 fn configuration(stun: &StunServers) -> RtcConfiguration {
@@ -97,7 +105,7 @@ fn candidate_json(event: &RtcPeerConnectionIceEvent) -> Option<String> {
 
 impl Signalled {
     pub fn new(budget: Budget, stun: StunServers) -> Self {
-        Self { budget, stun, events: Events::default(), begun: None }
+        Self { budget, stun, events: Events::default(), begun: None, outside: BTreeMap::new() }
     }
 
     /// Creates the peer connection, and starts the task that carries its streams later.
@@ -195,7 +203,12 @@ impl PeerConnection for Signalled {
     async fn progress(&mut self) -> Progress {
         loop {
             match self.events.next().await {
-                Event::Candidate(json) => return Progress::Candidate(json),
+                Event::Candidate(json) => {
+                    if let Some((inside, outside)) = sdp::reflexive(&json) {
+                        self.outside.entry(inside).or_default().insert(outside);
+                    }
+                    return Progress::Candidate(json);
+                }
                 Event::InitOpen => self.close_init_if_open(),
                 Event::InitClosed => return Progress::InitClosed,
                 Event::State => {
@@ -219,5 +232,9 @@ impl PeerConnection for Signalled {
             begun.close_init = true;
         }
         self.close_init_if_open();
+    }
+
+    fn is_behind_symmetric_nat(&self) -> bool {
+        self.outside.values().any(|outside| outside.len() > 1)
     }
 }
