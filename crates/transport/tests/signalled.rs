@@ -25,6 +25,8 @@ use meganet_transport::{
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
+/// Questions to a node, and what it has seen, that wait.
+const WAITING_MAX: usize = 1_024;
 const ECHO: StreamProtocol = StreamProtocol::new("/test/echo/1");
 
 #[derive(NetworkBehaviour)]
@@ -50,8 +52,8 @@ type Ask = Box<dyn FnOnce(&mut Swarm<Behaviour>) + Send>;
 /// A swarm in a task of its own.
 struct Node {
     peer: PeerId,
-    ask: mpsc::UnboundedSender<Ask>,
-    seen: mpsc::UnboundedReceiver<Seen>,
+    ask: mpsc::Sender<Ask>,
+    seen: mpsc::Receiver<Seen>,
     streams: libp2p_stream::Control,
     address: Multiaddr,
 }
@@ -96,8 +98,8 @@ impl Node {
                 let _ = writer.close().await;
             }
         });
-        let (ask, mut asked) = mpsc::unbounded_channel::<Ask>();
-        let (tell, seen) = mpsc::unbounded_channel();
+        let (ask, mut asked) = mpsc::channel::<Ask>(WAITING_MAX);
+        let (tell, seen) = mpsc::channel(WAITING_MAX);
         tokio::spawn(async move {
             loop {
                 let event = tokio::select! {
@@ -135,7 +137,7 @@ impl Node {
                     )) => Seen::Reserved,
                     _ => continue,
                 };
-                let _ = tell.send(seen);
+                let _ = tell.try_send(seen);
             }
         });
         Self { peer, ask, seen, streams, address }
@@ -143,7 +145,7 @@ impl Node {
 
     async fn ask<T: Send + 'static>(&self, what: impl FnOnce(&mut Swarm<Behaviour>) -> T + Send + 'static) -> T {
         let (reply, answer) = oneshot::channel();
-        let _ = self.ask.send(Box::new(move |swarm| _ = reply.send(what(swarm))));
+        let _ = self.ask.try_send(Box::new(move |swarm| _ = reply.send(what(swarm))));
         answer.await.unwrap()
     }
 

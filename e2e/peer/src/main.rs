@@ -1,6 +1,8 @@
 //! The test peer as a process: options as JSON in its argument; `{"event":"ready",…}` when it runs; then one call a line,
 //! `{"id":1,"call":"dial","args":[…]}`, and one answer a line, `{"id":1,"result":…}` or `{"id":1,"error":…}`.
 
+#![allow(clippy::indexing_slicing, reason = "a JSON value without the field is null")]
+
 #[cfg(target_arch = "wasm32")]
 fn main() {}
 

@@ -12,7 +12,7 @@ use futures::{
     select,
 };
 use libp2p::{
-    Multiaddr, PeerId, Stream, StreamProtocol, Swarm, identify,
+    Multiaddr, PeerId, Stream, StreamProtocol, Swarm, TransportError, identify,
     identity::Keypair,
     multiaddr::Protocol,
     ping, relay,
@@ -90,6 +90,7 @@ pub struct Dialled {
     pub ms: f64,
 }
 
+type Answering = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 type Waiting = oneshot::Sender<Result<Multiaddr, String>>;
 
 /// What the swarm's task knows.
@@ -303,7 +304,7 @@ impl Peer {
 fn answer(
     mut streams: libp2p_stream::Control,
     protocol: StreamProtocol,
-    answer: fn(Stream) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>,
+    answer: fn(Stream) -> Answering,
 ) -> Result<()> {
     let mut incoming = streams.accept(protocol)?;
     platform::spawn(async move {
@@ -362,13 +363,16 @@ fn on_event(swarm: &mut Swarm<Behaviour>, known: &mut Known, event: SwarmEvent<B
     }
 }
 
+/// An address, and why it failed.
+type Failed = (Multiaddr, TransportError<std::io::Error>);
+
 /// A dial's error with its causes.
 fn plain(error: &DialError) -> String {
     match error {
         DialError::Transport(errors) => {
-            let one = |(address, error): &(Multiaddr, libp2p::TransportError<std::io::Error>)| match error {
-                libp2p::TransportError::Other(error) => format!("{address}: {error}"),
-                libp2p::TransportError::MultiaddrNotSupported(_) => format!("{address}: not supported"),
+            let one = |(address, error): &Failed| match error {
+                TransportError::Other(error) => format!("{address}: {error}"),
+                TransportError::MultiaddrNotSupported(_) => format!("{address}: not supported"),
             };
             errors.iter().map(one).collect::<Vec<_>>().join("; ")
         }

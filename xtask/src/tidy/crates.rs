@@ -18,13 +18,14 @@ struct Layer {
 
 const NETWORK: [&str; 4] = ["libp2p", "libp2p-stream", "str0m", "meganet-transport"];
 
-const LAYERS: [Layer; 10] = [
+const LAYERS: [Layer; 11] = [
     Layer {
         name: "meganet-core",
         may_use: &[],
         must_not_use: &["libp2p", "tokio", "futures", "web-sys", "js-sys", "wasm-bindgen", "getrandom", "rand"],
     },
-    Layer { name: "meganet-transport", may_use: &["meganet-core"], must_not_use: &[] },
+    // Of use to others as it is: nothing of MegaNet is in it.
+    Layer { name: "meganet-transport", may_use: &[], must_not_use: &[] },
     Layer { name: "meganet-node", may_use: &["meganet-transport", "meganet-core"], must_not_use: &["web-sys"] },
     Layer { name: "meganet-web-node", may_use: &["meganet-node", "meganet-core"], must_not_use: &["str0m", "yew"] },
     // The interface talks to the node through commands and events, never in libp2p's types.
@@ -48,6 +49,7 @@ const LAYERS: [Layer; 10] = [
         may_use: &["meganet-node", "meganet-transport", "meganet-core"],
         must_not_use: &["meganet-native-peer", "meganet-bootstrap"],
     },
+    Layer { name: "meganet-test-peer", may_use: &["meganet-transport"], must_not_use: &[] },
     Layer { name: "meganet-host", may_use: &[], must_not_use: &[] },
     Layer { name: "xtask", may_use: &[], must_not_use: &[] },
 ];

@@ -433,11 +433,7 @@ impl Task {
             {
                 self.announce_listen_addresses();
             }
-            SwarmEvent::ListenerClosed { listener_id, .. } => {
-                if self.reservations.closed(listener_id) {
-                    self.reserve();
-                }
-            }
+            SwarmEvent::ListenerClosed { listener_id, .. } if self.reservations.closed(listener_id) => self.reserve(),
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
             _ => {}
         }
