@@ -31,7 +31,9 @@ struct Behaviour {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address: Multiaddr = std::env::args().nth(1).ok_or("say which address to dial")?.parse()?;
-    let Some(Protocol::P2p(peer)) = address.iter().last() else { return Err("the address ends in no /p2p/PEER".into()) };
+    let Some(Protocol::P2p(peer)) = address.iter().last() else {
+        return Err("the address ends in no /p2p/PEER".into());
+    };
     let identity = Keypair::generate_ed25519();
     let built = build(&identity, Options::default())?;
     let streams = DirectOnly::new(libp2p_stream::Behaviour::new());

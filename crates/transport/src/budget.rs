@@ -16,6 +16,14 @@ impl Default for Budget {
     }
 }
 
+impl Budget {
+    /// What others may make this tab begin by signalling to it: half, so that nobody can use up what it needs for itself.
+    #[must_use]
+    pub fn for_others(self) -> Self {
+        Self { per_hour: self.per_hour / 2, lifetime: self.lifetime / 2 }
+    }
+}
+
 /// Why no further peer connection is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BudgetError {

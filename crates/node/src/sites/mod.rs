@@ -235,10 +235,13 @@ impl Sites {
         }
     }
 
-    /// The newest heads that connected peers hold. Who has one holds the site, and is asked for its chunks too.
+    /// The newest heads that connected peers hold. Who has one holds the site, and is asked for its chunks too. Those who are
+    /// known to hold it are asked first: a question keeps a connection from being closed as idle.
     async fn ask_neighbours(&self, blinded: BlindedKey, fetcher: &Fetcher) -> HeadsFound {
-        let connected: Vec<_> = lock(&self.inner.means.connected).iter().copied().collect();
-        let asked = platform::some_of(connected, limits::HEAD_PEERS_ASKED_MAX);
+        let connected = lock(&self.inner.means.connected).clone();
+        let holders: Vec<_> = lock(&fetcher.seen.providers).intersection(&connected).copied().collect();
+        let asked = if holders.is_empty() { connected.into_iter().collect() } else { holders };
+        let asked = platform::some_of(asked, limits::HEAD_PEERS_ASKED_MAX);
         let exchange = &self.inner.means.exchange;
         let asking = asked.into_iter().map(|peer| async move { (exchange.head(peer, blinded).await, peer) });
         let mut found = HeadsFound::default();
@@ -452,16 +455,20 @@ async fn keep_looking(sites: Weak<Inner>) {
         if is_due {
             looked_ms = now;
         }
-        for site in sites.open_sites() {
-            if is_due {
-                sites.reopen(&site, Look::Network).await;
-                continue;
+        // A silent peer must not hold up the other sites.
+        let looking = sites.open_sites().into_iter().map(|site| {
+            let sites = &sites;
+            async move {
+                if is_due {
+                    return sites.reopen(&site, Look::Network).await;
+                }
+                let found = sites.ask_neighbours(site.blinded(), &site.fetcher).await;
+                if site.would_change(&found) {
+                    sites.reopen(&site, Look::Found(found)).await;
+                }
             }
-            let found = sites.ask_neighbours(site.blinded(), &site.fetcher).await;
-            if site.would_change(&found) {
-                sites.reopen(&site, Look::Found(found)).await;
-            }
-        }
+        });
+        futures::future::join_all(looking).await;
     }
 }
 

@@ -110,7 +110,8 @@ impl Signalled {
 
     /// Creates the peer connection, and starts the task that carries its streams later.
     fn begin(&mut self, make_init: bool) -> Result<RtcPeerConnection, Error> {
-        let peer_connection = budget::peer_connection(self.budget, &configuration(&self.stun))?;
+        let budget = if make_init { self.budget } else { self.budget.for_others() };
+        let peer_connection = budget::peer_connection(budget, &configuration(&self.stun))?;
         let raw = peer_connection.0.clone();
         let wake = Arc::new(Wake::default());
         let (connection, backend) = connection::pair(wake.clone());
