@@ -12,7 +12,7 @@ fn the_page_carries_the_apps_policy() {
     assert_eq!((page.status, page.text().as_str()), (200, "<!doctype html><title>MegaNet</title>"));
     let expected_policy = format!(
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; \
-         connect-src 'self'; frame-src *.{}; manifest-src 'self'; worker-src 'self'; base-uri 'none'; \
+         connect-src 'self' ws: wss:; frame-src *.{}; manifest-src 'self'; worker-src 'self'; base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'",
         server.host()
     );

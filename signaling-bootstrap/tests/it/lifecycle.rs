@@ -15,7 +15,7 @@ fn ready_names_the_page_the_peer_and_its_addresses() {
     let server = Server::start();
     assert_eq!(server.ready["http"], format!("http://{}/", server.host()));
     assert!(server.ready["peer_id"].as_str().unwrap().starts_with("12D3KooW"));
-    assert_eq!(server.ready["addresses"].as_array().unwrap().len(), 3);
+    assert_eq!(server.ready["addresses"].as_array().unwrap().len(), 4);
     assert_eq!(server.get(&server.host(), "/").status, 200);
     let data = server.dir.path().join("data");
     let mut names: Vec<_> =

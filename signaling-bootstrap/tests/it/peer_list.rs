@@ -39,7 +39,7 @@ fn the_list_verifies_and_names_the_server_with_its_addresses() {
         assert!(ready.contains(&address.as_str()), "{address} is not among {ready:?}");
         assert!(address.ends_with(&format!("/p2p/{peer}")), "{address}");
     }
-    assert_eq!(addresses.len(), 3);
+    assert_eq!(addresses.len(), 4);
     assert!(own.addresses[0].contains("/webrtc-direct/certhash/"), "what a tab dials comes first: {:?}", own.addresses);
 }
 

@@ -53,6 +53,11 @@ pub(crate) struct Peers {
 
 pub(crate) use meganet_transport::signalling::is_relayed;
 
+/// Whether a relay is needed to reach an address, be it for signalling alone.
+fn goes_through_a_relay(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
+}
+
 /// The first IP address in a multiaddr.
 pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     address.iter().find_map(|part| match part {
@@ -75,7 +80,7 @@ pub(crate) enum Scope {
 
 /// The scope of a multiaddr's IP address; `None` for names and circuits.
 pub(crate) fn scope_of(address: &Multiaddr) -> Option<Scope> {
-    if is_relayed(address) {
+    if goes_through_a_relay(address) {
         return None;
     }
     Some(match ip_of(address)? {
@@ -146,8 +151,7 @@ impl Peers {
             .collect();
         entry.verified = listen
             .iter()
-            .filter(|address| !is_relayed(address) && ip_of(address).is_some_and(|ip| seen.contains(&ip)))
-            .filter(|address| !meganet_transport::is_signalled(address))
+            .filter(|address| !goes_through_a_relay(address) && ip_of(address).is_some_and(|ip| seen.contains(&ip)))
             .take(limits::ADDRESSES_PER_PEER_MAX)
             .cloned()
             .collect();
