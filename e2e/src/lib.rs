@@ -13,6 +13,8 @@
 //! | [`http`] | a small HTTP client, for WebDriver and for looking at what the bootstrap serves |
 //! | [`static_server`] | a stand-in for the bootstrap that serves the app with one answer spoiled |
 //! | [`raw_channel`] | the yardstick: a bare `RTCDataChannel` between two tabs |
+//! | [`bare_str0m`] | its native end |
+//! | [`delay`] | a network with a delay, in user space |
 //! | [`test_peer`] | bare peers on a transport alone, ours and js-libp2p's |
 //! | [`liar`] | a peer that lies |
 //! | [`places`] | where binaries, the built app and results are |
@@ -27,7 +29,9 @@
 )]
 
 pub mod app;
+pub mod bare_str0m;
 pub mod browser;
+pub mod delay;
 pub mod folder;
 pub mod http;
 pub mod liar;
