@@ -14,6 +14,8 @@
 //! | [`http`] | a small HTTP client, for WebDriver and for looking at what the bootstrap serves |
 //! | [`static_server`] | a stand-in for the bootstrap that serves the app with one answer spoiled |
 //! | [`raw_channel`] | the yardstick: a bare `RTCDataChannel` between two tabs |
+//! | [`bare_str0m`] | its native end |
+//! | [`delay`] | a network with a delay, in user space |
 //! | [`test_peer`] | bare peers on a transport alone, ours and js-libp2p's |
 //! | [`nat`] | private networks behind NATs, made of namespaces |
 //! | [`liar`] | a peer that lies |
@@ -30,7 +32,9 @@
 
 pub mod app;
 pub mod authored;
+pub mod bare_str0m;
 pub mod browser;
+pub mod delay;
 pub mod folder;
 pub mod http;
 pub mod liar;

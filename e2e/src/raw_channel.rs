@@ -1,4 +1,6 @@
-//! The yardstick: a bare `RTCDataChannel` between two tabs, with nothing of this project in it.
+//! The yardstick: a bare `RTCDataChannel` between two tabs, or between a tab and [`crate::bare_str0m`], with nothing of this
+//! project in it. Each step is one function, so that either end can be something else and descriptions can be changed on
+//! their way. A tab holds any number of channels, which begin and end together.
 
 use crate::browser::Browser;
 use anyhow::{Result, ensure};
@@ -6,14 +8,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 /// Bytes a message: the largest every WebRTC implementation takes.
-const MESSAGE_BYTES: u64 = 16 * 1024;
+pub const MESSAGE_BYTES: u64 = 16 * 1024;
 /// The sender pauses above this much unsent data and goes on below half of it.
-const BUFFERED_MAX_BYTES: u64 = 1024 * 1024;
+pub const BUFFERED_MAX_BYTES: u64 = 1024 * 1024;
 
 const OFFER: &str = "
     const connection = new RTCPeerConnection();
     const channel = connection.createDataChannel('raw');
-    window.raw = { connection, channel, open: new Promise(done => channel.onopen = done) };
+    const opened = { from: 0, at: 0 };
+    const open = new Promise(done => channel.onopen = () => { opened.at = performance.now(); done(); });
+    (window.raw ??= []).push({ connection, channel, open, opened });
     await connection.setLocalDescription(await connection.createOffer());
     await gathered(connection);
     return connection.localDescription.sdp;";
@@ -27,30 +31,50 @@ const ANSWER: &str = "
         channel.onmessage = ({ data }) => {
             if (first === undefined) { first = performance.now(); }
             got += data.byteLength;
-            if (got >= bytes) { done({ bytes: got, elapsed_ms: performance.now() - first }); }
+            if (got >= bytes) { done({ bytes: got, first, last: performance.now() }); }
         };
         channel.onclose = () => failed(new Error('closed after ' + got + ' bytes'));
     });
-    window.raw = { connection, received };
+    (window.raw ??= []).push({ connection, received });
     await connection.setRemoteDescription({ type: 'offer', sdp: offer });
     await connection.setLocalDescription(await connection.createAnswer());
     await gathered(connection);
     return connection.localDescription.sdp;";
 
+const CONNECT: &str = "
+    const [answers] = given;
+    await Promise.all(answers.map(async (sdp, place) => {
+        const { connection, open, opened } = window.raw[place];
+        opened.from = performance.now();
+        await connection.setRemoteDescription({ type: 'answer', sdp });
+        await open;
+    }));
+    return Math.max(...window.raw.map(({ opened }) => opened.at - opened.from));";
+
 const SEND: &str = "
-    const [answer, bytes, message, most] = given;
-    const { connection, channel, open } = window.raw;
-    await connection.setRemoteDescription({ type: 'answer', sdp: answer });
-    await open;
-    channel.bufferedAmountLowThreshold = most / 2;
+    const [bytes, message, most] = given;
     const data = crypto.getRandomValues(new Uint8Array(message));
-    let left = bytes;
-    const send = () => {
-        while (left > 0 && channel.bufferedAmount < most) { channel.send(data); left -= message; }
-        if (left <= 0) { channel.onbufferedamountlow = null; }
-    };
-    channel.onbufferedamountlow = send;
-    send();
+    for (const { channel } of window.raw) {
+        channel.bufferedAmountLowThreshold = most / 2;
+        let left = bytes;
+        const send = () => {
+            while (left > 0 && channel.bufferedAmount < most) { channel.send(data); left -= message; }
+            if (left <= 0) { channel.onbufferedamountlow = null; }
+        };
+        channel.onbufferedamountlow = send;
+        send();
+    }
+    return null;";
+
+const RECEIVED: &str = "
+    const all = await Promise.all(window.raw.map(({ received }) => received));
+    const first = Math.min(...all.map(one => one.first));
+    const last = Math.max(...all.map(one => one.last));
+    return { bytes: all.reduce((sum, one) => sum + one.bytes, 0), elapsed_ms: last - first };";
+
+const CLOSE: &str = "
+    for (const { connection } of window.raw) { connection.close(); }
+    delete window.raw;
     return null;";
 
 const GATHERED: &str = "
@@ -60,24 +84,63 @@ const GATHERED: &str = "
         look();
     });";
 
-#[derive(Deserialize)]
-struct Received {
-    bytes: u64,
-    elapsed_ms: f64,
+/// What receivers saw, from the first message to the last.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Received {
+    pub bytes: u64,
+    pub elapsed_ms: f64,
+}
+
+impl Received {
+    /// 10⁶ bytes a second.
+    #[must_use]
+    pub fn mb_per_s(&self) -> f64 {
+        self.bytes as f64 / self.elapsed_ms / 1_000.0
+    }
+}
+
+/// Makes one more channel that this tab will send on; its description, with all candidates.
+pub async fn offer(tab: &Browser) -> Result<String> {
+    tab.run(&format!("{GATHERED}{OFFER}"), &[]).await
+}
+
+/// Makes one more channel on which this tab will receive `bytes`; its description.
+pub async fn answer(tab: &Browser, offer: &str, bytes: u64) -> Result<String> {
+    tab.run(&format!("{GATHERED}{ANSWER}"), &[json!(offer), json!(bytes)]).await
+}
+
+/// Opens the channels that were offered; how long the slowest took, ms.
+pub async fn connect(tab: &Browser, answers: &[String]) -> Result<f64> {
+    tab.run(CONNECT, &[json!(answers)]).await
+}
+
+/// Begins to send so many bytes on each channel.
+pub async fn send(tab: &Browser, bytes: u64, message_bytes: u64) -> Result<()> {
+    tab.run(SEND, &[json!(bytes), json!(message_bytes), json!(BUFFERED_MAX_BYTES)]).await
+}
+
+/// Waits until all came on all channels of this tab.
+pub async fn received(tab: &Browser) -> Result<Received> {
+    tab.run(RECEIVED, &[]).await
+}
+
+/// Closes this tab's channels.
+pub async fn close(tab: &Browser) -> Result<()> {
+    tab.run(CLOSE, &[]).await
 }
 
 /// Sends `bytes` from one tab to the other and gives the rate the receiver saw, in MB/s (10⁶ bytes a second). The tabs
 /// may show any page; each may belong to another browser.
 pub async fn measure(sender: &Browser, receiver: &Browser, bytes: u64) -> Result<f64> {
     let bytes = bytes.next_multiple_of(MESSAGE_BYTES);
-    let offer: String = sender.run(&format!("{GATHERED}{OFFER}"), &[]).await?;
-    let answer: String = receiver.run(&format!("{GATHERED}{ANSWER}"), &[json!(offer), json!(bytes)]).await?;
-    let send = [json!(answer), json!(bytes), json!(MESSAGE_BYTES), json!(BUFFERED_MAX_BYTES)];
-    let () = sender.run(SEND, &send).await?;
-    let received: Received = receiver.run("return await window.raw.received;", &[]).await?;
+    let offer = offer(sender).await?;
+    let answer = answer(receiver, &offer, bytes).await?;
+    connect(sender, &[answer]).await?;
+    send(sender, bytes, MESSAGE_BYTES).await?;
+    let received = received(receiver).await?;
     for tab in [sender, receiver] {
-        let () = tab.run("window.raw.connection.close(); delete window.raw; return null;", &[]).await?;
+        close(tab).await?;
     }
     ensure!(received.bytes == bytes, "{} bytes of {bytes} arrived", received.bytes);
-    Ok(received.bytes as f64 / received.elapsed_ms / 1_000.0)
+    Ok(received.mb_per_s())
 }

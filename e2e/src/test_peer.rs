@@ -134,6 +134,15 @@ impl TestPeer {
         Ok(Self { name, kind, at, id: about.id, started_with: about.addresses })
     }
 
+    /// The id of its process, if it is one.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        match &self.at {
+            At::Tab(_) => None,
+            At::Process(process) => Some(process.borrow().0.id()),
+        }
+    }
+
     /// Calls it by name.
     pub async fn call<T: DeserializeOwned>(&self, name: &str, arguments: &[Value]) -> Result<T> {
         let calling = async {
@@ -160,6 +169,25 @@ impl TestPeer {
             }
         };
         calling.await.with_context(|| format!("{} ({}): {name} {arguments:?}", self.name, self.id))
+    }
+
+    /// Calls it several times at once; the answers in the same order.
+    pub async fn call_all<T: DeserializeOwned>(&self, name: &str, each: &[Value]) -> Result<Vec<T>> {
+        let At::Tab(browser) = &self.at else {
+            let calls = each.iter().map(|arguments| async {
+                self.call(name, arguments.as_array().context("arguments are a list")?).await
+            });
+            return futures::future::try_join_all(calls).await;
+        };
+        let calls = match self.kind {
+            Kind::Ours => {
+                "return await Promise.all(given[1].map(async one =>
+                    JSON.parse(await window.ours.call(given[0], JSON.stringify(one)))));"
+            }
+            Kind::Js => "return await Promise.all(given[1].map(one => jsPeer[given[0]](...one)));",
+        };
+        let calling = browser.run(calls, &[json!(name), json!(each)]).await;
+        calling.with_context(|| format!("{} ({}): {name} {each:?}", self.name, self.id))
     }
 
     /// Its addresses.

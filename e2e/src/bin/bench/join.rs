@@ -5,6 +5,7 @@
 //! between two tabs is measured in every round, next to the app's own fetching: the ratio of the two is what compares
 //! across machines.
 
+use crate::figures::{median, print, rounded};
 use anyhow::{Context, Result, bail, ensure};
 use meganet_core::address::Address;
 use meganet_e2e::{
@@ -77,7 +78,7 @@ pub async fn run(options: &Options) -> Result<()> {
         rounds.push(round(dir.path(), &swarm, number, sample, bulk, raw_tab_to_tab_mb_s).await?);
         eprintln!("round {} of {}", number + 1, options.runs);
     }
-    print(options, &figures(&rounds)?)
+    print(options.json, options.runs, &figures(&rounds)?)
 }
 
 fn bulk() -> Files {
@@ -158,42 +159,4 @@ fn wasm_sizes() -> Result<Vec<(String, Value)>> {
             None => bail!("{} does not give the {form} size", path.display()),
         })
         .collect()
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Result<f64> {
-    let mut values: Vec<f64> = values.collect();
-    ensure!(!values.is_empty(), "no round gave a figure");
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    Ok(if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) })
-}
-
-fn rounded(value: f64, digits: i32) -> f64 {
-    let scale = 10_f64.powi(digits);
-    (value * scale).round() / scale
-}
-
-fn print(options: &Options, figures: &Map<String, Value>) -> Result<()> {
-    if options.json {
-        println!("{}", serde_json::to_string(figures)?);
-        return Ok(());
-    }
-    println!("medians of {} rounds", options.runs);
-    for (name, value) in figures {
-        println!("{name:>24}  {value}");
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_or_between_the_two() -> Result<()> {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter())?, 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter())?, 2.5);
-        assert!(median(std::iter::empty()).is_err());
-        Ok(())
-    }
 }

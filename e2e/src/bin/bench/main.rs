@@ -9,7 +9,9 @@
     reason = "a test program ends where it finds a fault"
 )]
 
+mod figures;
 mod join;
+mod transport;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -25,11 +27,14 @@ struct Arguments {
 enum Bench {
     /// From opening the page to reading a site, and how fast bytes come
     Join(join::Options),
+    /// The transport alone, beside bare data channels and js-libp2p
+    Transport(transport::Options),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     match Arguments::parse().bench {
         Bench::Join(options) => join::run(&options).await,
+        Bench::Transport(options) => transport::run(&options).await,
     }
 }
