@@ -1,6 +1,6 @@
 //! A connection as libp2p sees it: a muxer whose streams are data channels.
 
-use crate::stream::{self, Channel, Notify, Opener, Stream};
+use crate::stream::{self, Channel, Notify, Opener, Stream, UnsentTogether};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use std::{
     collections::VecDeque,
@@ -49,6 +49,13 @@ struct Inner {
 struct Shared {
     inner: Mutex<Inner>,
     backend: Arc<dyn Notify>,
+    unsent: UnsentTogether,
+}
+
+impl Shared {
+    fn stream(&self, opener: Opener) -> (Stream, Channel) {
+        stream::pair(self.backend.clone(), opener, self.unsent.clone())
+    }
 }
 
 impl Shared {
@@ -66,14 +73,19 @@ pub(crate) struct Backend(Arc<Shared>);
 
 /// Both ends of a new connection.
 pub(crate) fn pair(backend: Arc<dyn Notify>) -> (Connection, Backend) {
-    let shared = Arc::new(Shared { inner: Mutex::default(), backend });
+    let shared = Arc::new(Shared { inner: Mutex::default(), backend, unsent: UnsentTogether::default() });
     (Connection(shared.clone()), Backend(shared))
 }
 
 impl Backend {
+    /// A stream of this connection that libp2p does not see: the one for Noise.
+    pub fn hidden_stream(&self) -> (Stream, Channel) {
+        self.0.stream(Opener::Local)
+    }
+
     /// The other end opened a data channel. `None`: too many wait, close it.
     pub fn accept(&self) -> Option<Channel> {
-        let (stream, channel) = stream::pair(self.0.backend.clone(), Opener::Remote);
+        let (stream, channel) = self.0.stream(Opener::Remote);
         let mut inner = self.0.lock();
         if inner.inbound.len() >= INBOUND_WAITING_MAX || inner.streams >= STREAMS_MAX || inner.closing {
             return None;
@@ -161,7 +173,7 @@ impl StreamMuxer for Connection {
             inner.outbound_waker = Some(context.waker().clone());
             return Poll::Pending;
         }
-        let (stream, channel) = stream::pair(self.0.backend.clone(), Opener::Local);
+        let (stream, channel) = self.0.stream(Opener::Local);
         inner.streams += 1;
         inner.fresh.push_back(channel);
         drop(inner);

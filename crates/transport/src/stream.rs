@@ -6,22 +6,28 @@
 use crate::{
     clock,
     proto::{
-        frame::{DATA_MAX_BYTES, encode},
+        frame::{DATA_MAX_BYTES, Frame},
         state::{self, CanWrite, Read, StreamError},
     },
 };
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures::{AsyncRead, AsyncWrite};
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-/// Bytes that one stream takes before its writer waits; what the channel itself buffers comes on top.
+/// Bytes that one stream takes before its writer waits; what the connection itself buffers comes on top.
 pub const UNSENT_MAX_BYTES: usize = 128 * 1024;
+/// Bytes that the streams of one connection take together. Beyond it each of them takes one frame's worth, so that none of
+/// many waits for the others.
+pub const UNSENT_TOGETHER_MAX_BYTES: usize = 512 * 1024;
 /// The end that opened a data channel closes it, and the other follows; if it does not, it is closed after this all the same.
 /// libdatachannel gives the id of a channel that it has closed to the next one at once: a reset that comes then of the other
 /// end's own accord closes the wrong channel.
@@ -39,9 +45,50 @@ pub(crate) trait Notify: Send + Sync {
     fn notify(&self);
 }
 
+/// What the streams of one connection have unsent, bytes.
+pub(crate) type UnsentTogether = Arc<AtomicUsize>;
+
+/// What was written to one stream and not sent.
+struct Unsent {
+    bytes: BytesMut,
+    together: UnsentTogether,
+}
+
+impl Unsent {
+    /// Bytes that the writer may add.
+    fn room(&self) -> usize {
+        let is_crowded = self.together.load(Ordering::Relaxed) >= UNSENT_TOGETHER_MAX_BYTES;
+        let most = if is_crowded { DATA_MAX_BYTES } else { UNSENT_MAX_BYTES };
+        most.saturating_sub(self.bytes.len())
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.together.fetch_add(bytes.len(), Ordering::Relaxed);
+    }
+
+    /// One frame's worth.
+    fn take(&mut self) -> Bytes {
+        let taken = self.bytes.split_to(self.bytes.len().min(DATA_MAX_BYTES)).freeze();
+        self.together.fetch_sub(taken.len(), Ordering::Relaxed);
+        taken
+    }
+
+    fn clear(&mut self) {
+        self.together.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.bytes = BytesMut::new();
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 struct Inner {
     state: state::Stream,
-    unsent: BytesMut,
+    unsent: Unsent,
     /// The writer has closed its half; FIN follows what is unsent.
     closing: bool,
     opener: Opener,
@@ -70,10 +117,10 @@ pub struct Stream(Arc<Shared>);
 pub(crate) struct Channel(Arc<Shared>);
 
 /// Both ends of a new stream.
-pub(crate) fn pair(backend: Arc<dyn Notify>, opener: Opener) -> (Stream, Channel) {
+pub(crate) fn pair(backend: Arc<dyn Notify>, opener: Opener, together: UnsentTogether) -> (Stream, Channel) {
     let inner = Inner {
         state: state::Stream::default(),
-        unsent: BytesMut::new(),
+        unsent: Unsent { bytes: BytesMut::new(), together },
         closing: false,
         opener,
         over_since_ms: None,
@@ -93,6 +140,11 @@ impl Inner {
 }
 
 impl Channel {
+    /// Whether [`Channel::next_message`] has one.
+    pub fn has_message(&self) -> bool {
+        self.0.lock().has_message()
+    }
+
     /// A message came.
     ///
     /// # Errors
@@ -117,7 +169,7 @@ impl Channel {
         let mut inner = self.0.lock();
         let message = inner.next_message();
         if message.is_some()
-            && inner.unsent.len() < UNSENT_MAX_BYTES
+            && inner.unsent.room() > 0
             && let Some(writer) = inner.writer.take()
         {
             writer.wake();
@@ -151,7 +203,7 @@ impl Channel {
 impl Inner {
     fn has_message(&self) -> bool {
         self.state.has_frame()
-            || (!self.unsent.is_empty() && self.state.can_write() == Ok(CanWrite::Yes))
+            || (!self.unsent.bytes.is_empty() && self.state.can_write() == Ok(CanWrite::Yes))
             || (self.closing && self.state.can_close_write())
             || self.state.is_refused()
     }
@@ -161,11 +213,8 @@ impl Inner {
             return Some(frame.encode());
         }
         match self.state.can_write() {
-            Ok(CanWrite::Yes) if !self.unsent.is_empty() => {
-                let len = self.unsent.len().min(DATA_MAX_BYTES);
-                let message = encode(None, self.unsent.get(..len).unwrap_or_default());
-                self.unsent.advance(len);
-                return Some(message);
+            Ok(CanWrite::Yes) if !self.unsent.bytes.is_empty() => {
+                return Some(Frame::data(self.unsent.take()).encode());
             }
             Ok(CanWrite::Yes) => {}
             // Nobody reads it any more.
@@ -175,7 +224,7 @@ impl Inner {
         if self.closing || self.state.is_refused() {
             self.state.close_write(clock::now_ms());
         }
-        self.state.next_frame().map(|frame| frame.encode())
+        self.state.next_frame().map(Frame::encode)
     }
 }
 
@@ -218,13 +267,13 @@ impl AsyncWrite for Stream {
             Ok(_) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             Err(error) => return Poll::Ready(Err(broken(error))),
         }
-        let room = UNSENT_MAX_BYTES.saturating_sub(inner.unsent.len());
+        let room = inner.unsent.room();
         if room == 0 {
             inner.writer = Some(context.waker().clone());
             return Poll::Pending;
         }
         let taken = buffer.get(..room).unwrap_or(buffer);
-        inner.unsent.extend_from_slice(taken);
+        inner.unsent.push(taken);
         drop(inner);
         self.0.backend.notify();
         Poll::Ready(Ok(taken.len()))
@@ -235,7 +284,7 @@ impl AsyncWrite for Stream {
         let mut inner = self.0.lock();
         match inner.state.can_write() {
             Err(error) => Poll::Ready(Err(broken(error))),
-            Ok(CanWrite::Yes) if !inner.unsent.is_empty() => {
+            Ok(CanWrite::Yes) if !inner.unsent.bytes.is_empty() => {
                 inner.writer = Some(context.waker().clone());
                 Poll::Pending
             }

@@ -12,7 +12,7 @@ use crate::{
         credentials::Ice,
         fingerprint::{Fingerprint, noise_prologue},
     },
-    stream::{self, Opener, Stream},
+    stream::Stream,
 };
 use futures::AsyncWriteExt;
 use libp2p::core::{
@@ -103,7 +103,7 @@ impl Attempt {
         let (_, orders) = mpsc::channel(1);
         let wake = Arc::new(Wake::default());
         let (connection, backend) = connection::pair(wake.clone());
-        let (noise, channel) = stream::pair(wake.clone(), Opener::Local);
+        let (noise, channel) = backend.hidden_stream();
         let locals = vec![(self.local, self.socket)];
         let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, orders));
         driver.add_negotiated(NOISE_CHANNEL, channel);

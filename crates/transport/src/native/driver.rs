@@ -1,10 +1,13 @@
 //! One connection's task: str0m decides, this moves datagrams, data and time.
 
-use super::quarantine::Quarantine;
+use super::{
+    quarantine::Quarantine,
+    window::{WINDOW_MAX_BYTES, Window},
+};
 use crate::{
     clock,
     connection::{Backend, Closed},
-    proto::{fingerprint::Fingerprint, signal::INIT_LABEL},
+    proto::{fingerprint::Fingerprint, frame::FRAME_MAX_BYTES, signal::INIT_LABEL},
     stream::{Channel, Notify},
 };
 use bytes::Bytes;
@@ -21,14 +24,15 @@ use str0m::{
 };
 use tokio::{net::UdpSocket, sync::mpsc};
 
-/// Datagrams of one connection that wait for its task; more are dropped, as a network drops them.
-pub(super) const DATAGRAMS_WAITING_MAX: usize = 512;
+/// Datagrams of one connection that wait for its task; more are dropped, as a network drops them. What a sender may have on
+/// its way (SCTP's receive window, 1 MiB) fits, or a task that is late would cost it half its speed.
+pub(super) const DATAGRAMS_WAITING_MAX: usize = 1_024;
 /// Largest datagram that WebRTC sends.
 pub(super) const DATAGRAM_MAX_BYTES: usize = 2_048;
 /// Datagrams taken in before streams are looked after again.
 const DATAGRAMS_AT_ONCE: usize = 32;
-/// Bytes on the way of one connection: what the slowest reader of a fast path makes this end hold.
-pub(super) const BUFFERED_MAX_BYTES: usize = 1024 * 1024;
+/// Bytes that str0m buffers for one connection; less are handed to it, see [`Window`].
+pub(super) const BUFFERED_MAX_BYTES: usize = WINDOW_MAX_BYTES + FRAME_MAX_BYTES;
 /// A connection that heard nothing is given up after this; ICE alone would call it lost sooner, and find it again.
 const LOST_AFTER: Duration = Duration::from_secs(15);
 /// Frames that break the protocol on one connection before it is closed.
@@ -92,8 +96,6 @@ impl Notify for Wake {
 /// One stream's data channel.
 struct Entry {
     channel: Channel,
-    /// A message that str0m had no room for.
-    held_back: Option<Vec<u8>>,
     /// Closing was asked for; its end is still to come.
     closing: bool,
     /// Both ends know its stream id without a word: it may be the other end's to use again.
@@ -111,6 +113,11 @@ pub(super) struct Driver {
     channels: HashMap<ChannelId, Entry>,
     /// Whose turn it is to send.
     turns: VecDeque<ChannelId>,
+    /// A message that str0m had no room for: what it buffers is bounded for all channels together, so the others wait too.
+    held_back: Option<(ChannelId, Vec<u8>)>,
+    window: Window,
+    /// Bytes handed to str0m in all.
+    written: u64,
     /// To the owner; full only when nobody reads it any more.
     reports: mpsc::Sender<Report>,
     /// From the owner, until it is gone.
@@ -138,6 +145,9 @@ impl Driver {
             backend,
             channels: HashMap::new(),
             turns: VecDeque::new(),
+            held_back: None,
+            window: Window::default(),
+            written: 0,
             reports,
             orders: Some(orders),
             init: Init::None,
@@ -169,7 +179,7 @@ impl Driver {
     }
 
     fn add(&mut self, id: ChannelId, channel: Channel) {
-        self.channels.insert(id, Entry { channel, held_back: None, closing: false, negotiated: false, own_id: None });
+        self.channels.insert(id, Entry { channel, closing: false, negotiated: false, own_id: None });
         self.turns.push_back(id);
     }
 
@@ -335,6 +345,7 @@ impl Driver {
                 if let Some(entry) = self.channels.remove(&id) {
                     entry.channel.on_closed();
                     self.turns.retain(|other| *other != id);
+                    self.held_back.take_if(|(other, _)| *other == id);
                     self.backend.on_stream_over();
                     if let Some(stream_id) = entry.own_id {
                         self.quarantine.hold(&mut self.rtc, stream_id, Instant::now());
@@ -357,18 +368,17 @@ impl Driver {
             self.add(id, channel);
             self.drain().await?;
         }
-        while self.send_in_turn() {
-            self.drain().await?;
-        }
+        self.send().await?;
         let mut wake_at = self.drain().await?;
         if let Some(at) = self.quarantine.handle_timeout(&mut self.rtc, Instant::now()) {
             wake_at = wake_at.min(at);
         }
         let now_ms = clock::now_ms();
         let mut over = Vec::new();
+        let held_back = self.held_back.as_ref().map(|(id, _)| *id);
         for (id, entry) in &mut self.channels {
             entry.channel.handle_timeout(now_ms);
-            if !entry.closing && entry.held_back.is_none() && entry.channel.may_close(now_ms) {
+            if !entry.closing && held_back != Some(*id) && entry.channel.may_close(now_ms) {
                 entry.closing = true;
                 over.push(*id);
             }
@@ -383,25 +393,63 @@ impl Driver {
         Ok(wake_at)
     }
 
-    /// Hands one message of each stream in turn to str0m; whether any was taken.
-    fn send_in_turn(&mut self) -> bool {
-        for _ in 0..self.turns.len() {
-            let Some(id) = self.turns.pop_front() else { return false };
-            self.turns.push_back(id);
-            let Some(entry) = self.channels.get_mut(&id) else { continue };
+    /// Hands messages to str0m until the window is full or there is none.
+    async fn send(&mut self) -> Result<(), str0m::RtcError> {
+        let mut buffered = self.buffered_bytes();
+        loop {
+            if buffered >= self.window.bytes() && self.has_waiting() {
+                self.window.on_full(self.written.saturating_sub(buffered as u64), Instant::now());
+                return Ok(());
+            }
+            let Some(sent) = self.send_one() else { break };
+            self.written += sent as u64;
+            buffered += sent;
+            self.drain().await?;
+        }
+        self.window.on_idle();
+        Ok(())
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.held_back.is_some() || self.channels.values().any(|entry| entry.channel.has_message())
+    }
+
+    /// Bytes that the other end has not acknowledged.
+    fn buffered_bytes(&mut self) -> usize {
+        let rtc = &mut self.rtc;
+        self.channels.keys().filter_map(|id| rtc.channel(*id).map(|mut channel| channel.buffered_amount())).sum()
+    }
+
+    /// Hands the next message to str0m; its bytes, if it was taken.
+    fn send_one(&mut self) -> Option<usize> {
+        while let Some((id, message)) = self.held_back.take().or_else(|| self.next_message()) {
             let Some(mut channel) = self.rtc.channel(id) else { continue };
-            let Some(message) = entry.held_back.take().or_else(|| entry.channel.next_message()) else { continue };
             match channel.write(true, &message) {
-                Ok(true) => return true,
+                Ok(true) => return Some(message.len()),
                 Ok(false) => {
-                    entry.held_back = Some(message);
-                    return false;
+                    self.held_back = Some((id, message));
+                    return None;
                 }
                 // It closed in between; its event is on the way, and tells the stream.
                 Err(error) => tracing::debug!(%error, "a data channel took nothing"),
             }
         }
-        false
+        None
+    }
+
+    /// A message of the next stream that has one and an open channel.
+    fn next_message(&mut self) -> Option<(ChannelId, Vec<u8>)> {
+        for _ in 0..self.turns.len() {
+            let id = self.turns.pop_front()?;
+            self.turns.push_back(id);
+            if let Some(entry) = self.channels.get(&id)
+                && self.rtc.channel(id).is_some()
+                && let Some(message) = entry.channel.next_message()
+            {
+                return Some((id, message));
+            }
+        }
+        None
     }
 }
 

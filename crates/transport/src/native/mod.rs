@@ -8,6 +8,7 @@ mod listener;
 mod quarantine;
 mod signalled;
 mod transport;
+mod window;
 
 pub use certificate::{Certificate, CertificateError};
 pub use transport::{Config, Transport};

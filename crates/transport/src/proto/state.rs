@@ -234,8 +234,7 @@ impl Stream {
         }
     }
 
-    /// Whether the writer may send. Data goes out as frames of at most [`super::frame::DATA_MAX_BYTES`] by [`super::frame::encode`], after
-    /// every frame of [`Stream::next_frame`].
+    /// Whether the writer may send. Data goes out as frames of at most [`super::frame::DATA_MAX_BYTES`], after every frame of [`Stream::next_frame`].
     ///
     /// # Errors
     /// The stream was ended by force.

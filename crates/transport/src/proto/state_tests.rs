@@ -1,6 +1,10 @@
 //! One stream's two ends, in every order of events.
 
-use super::{super::frame::encode, *};
+use super::*;
+
+fn encode(flag: Option<Flag>, data: &[u8]) -> Vec<u8> {
+    Frame { flag, data: Bytes::copy_from_slice(data) }.encode()
+}
 use proptest::prelude::*;
 
 /// Two ends of one channel, with what is on the way to each.

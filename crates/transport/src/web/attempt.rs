@@ -15,7 +15,7 @@ use crate::{
         fingerprint::noise_prologue,
         sdp,
     },
-    stream::{self, Opener, Stream},
+    stream::Stream,
 };
 use futures::AsyncWriteExt;
 use libp2p::core::{UpgradeInfo, upgrade::InboundConnectionUpgrade};
@@ -76,7 +76,7 @@ pub(super) async fn connect(
     let raw = peer_connection.0.clone();
     let wake = Arc::new(Wake::default());
     let (connection, backend) = connection::pair(wake.clone());
-    let (noise, channel) = stream::pair(wake.clone(), Opener::Local);
+    let (noise, channel) = backend.hidden_stream();
     let mut task = Task::new(peer_connection, backend, wake);
     let init = RtcDataChannelInit::new();
     init.set_negotiated(true);

@@ -26,7 +26,7 @@ use web_sys::{
     RtcPeerConnectionState,
 };
 
-/// Bytes that one data channel buffers; the browser fetches more at half of it.
+/// Bytes that the data channels of one connection buffer together; each asks for more at half of what it has of them.
 const BUFFERED_MAX_BYTES: u32 = 1024 * 1024;
 /// A connection that heard nothing is given up after this; "disconnected" alone may pass.
 const LOST_AFTER: Duration = Duration::from_secs(15);
@@ -95,6 +95,8 @@ impl Events {
 struct Entry {
     data: RtcDataChannel,
     channel: Channel,
+    /// What it had buffered when that was last looked at, bytes.
+    buffered: u32,
     closing: bool,
     _listeners: [Listener; 4],
 }
@@ -121,6 +123,8 @@ pub(super) struct Task {
     wake: Arc<Wake>,
     entries: BTreeMap<u32, Entry>,
     next_entry: u32,
+    /// Whose turn it is to send.
+    turn: u32,
     lost_at_ms: Option<u64>,
     violations: u32,
     init: Init,
@@ -152,6 +156,7 @@ impl Task {
             wake,
             entries: BTreeMap::new(),
             next_entry: 0,
+            turn: 0,
             lost_at_ms: None,
             violations: 0,
             init: Init::None,
@@ -185,7 +190,6 @@ impl Task {
         let id = self.next_entry;
         self.next_entry = self.next_entry.wrapping_add(1);
         data.set_binary_type(RtcDataChannelType::Arraybuffer);
-        data.set_buffered_amount_low_threshold(BUFFERED_MAX_BYTES / 2);
         let on = |name, event: fn(u32) -> Event| {
             let events = self.events.clone();
             Listener::new(&data, name, move |_| events.push(event(id)))
@@ -204,7 +208,7 @@ impl Task {
             on("bufferedamountlow", |_| Event::Ready),
             on("close", Event::Ended),
         ];
-        self.entries.insert(id, Entry { data, channel, closing: false, _listeners: listeners });
+        self.entries.insert(id, Entry { data, channel, buffered: 0, closing: false, _listeners: listeners });
     }
 
     /// Runs until the connection is over.
@@ -290,15 +294,41 @@ impl Task {
         None
     }
 
+    /// Hands messages of all streams in turn to the browser, as many as it may buffer.
+    fn send(&mut self) {
+        let mut buffered = 0;
+        for entry in self.entries.values_mut().filter(|entry| entry.buffered > 0) {
+            entry.buffered = entry.data.buffered_amount();
+            buffered += entry.buffered;
+        }
+        let turn = self.turn;
+        let mut senders: VecDeque<_> = self.entries.iter_mut().filter(|(_, entry)| entry.can_send()).collect();
+        senders.rotate_left(senders.iter().position(|(id, _)| **id >= turn).unwrap_or(0));
+        while buffered < BUFFERED_MAX_BYTES
+            && let Some((id, entry)) = senders.pop_front()
+        {
+            buffered += entry.send();
+            if entry.channel.has_message() {
+                senders.push_back((id, entry));
+            }
+        }
+        let Some((next, _)) = senders.front() else { return };
+        self.turn = **next;
+        // Whichever drains first makes room for whose turn it is.
+        for entry in self.entries.values().filter(|entry| entry.buffered > 0) {
+            entry.data.set_buffered_amount_low_threshold(entry.buffered / 2);
+        }
+    }
+
     /// Opens, sends and closes what streams want; when to come back without being woken, ms.
     fn look_after_streams(&mut self, now_ms: u64) -> Option<u64> {
         while let Some(channel) = self.backend.next_fresh() {
             let data = self.peer_connection.0.create_data_channel("");
             self.add(data, channel);
         }
+        self.send();
         let mut wake_at_ms = self.lost_at_ms;
         for entry in self.entries.values_mut() {
-            entry.send();
             entry.channel.handle_timeout(now_ms);
             if !entry.closing && entry.channel.may_close(now_ms) {
                 entry.closing = true;
@@ -314,15 +344,19 @@ impl Task {
 }
 
 impl Entry {
-    fn send(&mut self) {
-        while self.data.ready_state() == RtcDataChannelState::Open
-            && self.data.buffered_amount() < BUFFERED_MAX_BYTES
-            && let Some(message) = self.channel.next_message()
-        {
-            // Fails only on a channel that just closed; its event is on the way.
-            if self.data.send_with_u8_array(&message).is_err() {
-                return;
-            }
+    fn can_send(&self) -> bool {
+        self.channel.has_message() && self.data.ready_state() == RtcDataChannelState::Open
+    }
+
+    /// Hands one message to the browser; its size.
+    fn send(&mut self) -> u32 {
+        let Some(message) = self.channel.next_message() else { return 0 };
+        // Fails only on a channel that just closed; its event is on the way.
+        if self.data.send_with_u8_array(&message).is_err() {
+            return 0;
         }
+        let bytes = message.len() as u32;
+        self.buffered += bytes;
+        bytes
     }
 }
