@@ -334,3 +334,61 @@ impl std::fmt::Debug for Stream {
         f.debug_struct("Stream").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    struct Nobody;
+
+    impl Notify for Nobody {
+        fn notify(&self) {}
+    }
+
+    /// Writes as much as a stream takes without waiting.
+    fn fill(stream: &mut Stream) -> usize {
+        let mut taken = 0;
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(written) = Pin::new(&mut *stream).poll_write(&mut context, &[7; 10_000]) {
+            taken += written.unwrap();
+        }
+        taken
+    }
+
+    #[test]
+    fn streams_of_one_connection_share_what_they_may_have_unsent() {
+        let together = UnsentTogether::default();
+        let mut pairs: Vec<_> = (0..20).map(|_| pair(Arc::new(Nobody), Opener::Local, together.clone())).collect();
+        let taken: Vec<_> = pairs.iter_mut().map(|(stream, _)| fill(stream)).collect();
+        let full = UNSENT_TOGETHER_MAX_BYTES / UNSENT_MAX_BYTES;
+        assert!(taken[..full].iter().all(|taken| *taken == UNSENT_MAX_BYTES), "{taken:?}");
+        assert!(taken[full..].iter().all(|taken| *taken == DATA_MAX_BYTES), "none waits for the others: {taken:?}");
+        assert_eq!(together.load(Ordering::Relaxed), taken.iter().sum::<usize>());
+
+        // A stream that is given up makes room, and so does one that is sent.
+        drop(pairs.drain(..full));
+        let (stream, channel) = &mut pairs[0];
+        assert_eq!(fill(stream), UNSENT_MAX_BYTES - DATA_MAX_BYTES);
+        let mut sent = 0;
+        while let Some(message) = channel.next_message() {
+            sent += message.len();
+        }
+        assert!(sent > UNSENT_MAX_BYTES);
+        assert_eq!(fill(stream), UNSENT_MAX_BYTES);
+        pairs.clear();
+        assert_eq!(together.load(Ordering::Relaxed), 0, "nothing of what is gone counts");
+    }
+
+    #[test]
+    fn a_writer_that_waits_in_a_crowd_goes_on_when_its_own_frame_was_sent() {
+        let together = UnsentTogether::default();
+        together.store(UNSENT_TOGETHER_MAX_BYTES, Ordering::Relaxed);
+        let (mut stream, channel) = pair(Arc::new(Nobody), Opener::Local, together);
+        assert_eq!(fill(&mut stream), DATA_MAX_BYTES);
+        let mut writing = Box::pin(async { futures::AsyncWriteExt::write(&mut stream, b"more").await.unwrap() });
+        assert_eq!(writing.as_mut().now_or_never(), None);
+        assert!(channel.next_message().is_some());
+        assert_eq!(writing.now_or_never(), Some(4));
+    }
+}
