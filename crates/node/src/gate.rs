@@ -122,6 +122,11 @@ fn host_of(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// The network that an address is in; `None` for loopback, names and circuits.
+pub(crate) fn subnet(address: &Multiaddr) -> Option<IpAddr> {
+    ip_of(address).map(subnet_of)
+}
+
 fn subnet_of(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) & 0xffff_ff00).into()),

@@ -38,6 +38,22 @@ pub const NEIGHBOURS_WANTED: usize = 4;
 pub const NEIGHBOUR_RETRY: Duration = Duration::from_secs(300);
 /// Connections that are begun for neighbours in an hour: half of what a tab may begin (threats.md, "Budgets").
 pub const NEIGHBOUR_DIALS_PER_HOUR: usize = 30;
+/// A server that was connected for this long is good, and remembered for the next start.
+pub const REMEMBERED_AFTER: Duration = Duration::from_secs(10);
+/// The list of remembered peers is looked at this often, and written down if it changed.
+pub const REMEMBERED_INTERVAL: Duration = Duration::from_secs(10);
+/// That a remembered peer is still good is written down this often at most.
+pub const REMEMBERED_TOUCH: Duration = Duration::from_secs(3_600);
+/// Remembered peers in one /24 (IPv4) or /48 (IPv6); loopback is exempt.
+pub const REMEMBERED_PER_SUBNET_MAX: usize = 4;
+/// A remembered peer that failed so often in a row is tried last, and gives its place to a newcomer.
+pub const REMEMBERED_FAILURES_MAX: u32 = 3;
+/// Remembered peers that are tried at once, beside the first contacts.
+pub const REMEMBERED_DIALS: usize = 3;
+/// A remembered peer that was tried is tried again after this.
+pub const REMEMBERED_RETRY: Duration = Duration::from_secs(600);
+/// Remembered peers that a tab tries in an hour: a third of what it may begin (threats.md, "Budgets").
+pub const REMEMBERED_DIALS_PER_HOUR: usize = 20;
 /// Connected peers are asked whom they know this often, and so many of them.
 pub const PEER_EXCHANGE_INTERVAL: Duration = Duration::from_secs(30);
 pub const PEER_EXCHANGE_ASKED_MAX: usize = 4;

@@ -9,6 +9,7 @@ use crate::{
     network::{self, JoinState, Network, NetworkEvent, StartError},
     peer_exchange,
     platform::{self, lock},
+    remember,
     signal::{Problems, Signal},
     sites::Sites,
     store::{Store, StoreError},
@@ -96,11 +97,15 @@ impl Node {
     pub async fn start(config: NodeConfig, store: Arc<dyn Store>) -> Result<NodeHandle, StartError> {
         let started_ms = platform::monotonic_ms();
         store.usage().await?;
-        let network::Started { network, events, mut streams, local } = network::start(&config).await?;
+        let mut remembered = remember::load(store.as_ref()).await;
+        let network::Started { network, events, mut streams, local } =
+            network::start(&config, std::mem::take(&mut remembered.peers)).await?;
         let inbound = streams.accept(limits::protocol::EXCHANGE).map_err(|_| StartError::Exchange)?;
         let asked = streams.accept(limits::protocol::PEERS).map_err(|_| StartError::Exchange)?;
         let (newly_connected, new_peers) = mpsc::channel(limits::EVENT_QUEUE);
         if config.role != Role::ShortLived {
+            let keeping = remembered.keep(network.clone(), Arc::downgrade(&store), limits::REMEMBERED_INTERVAL);
+            platform::spawn(keeping);
             platform::spawn(peer_exchange::serve(asked, network.clone()));
             platform::spawn(peer_exchange::run(streams.clone(), network.clone(), new_peers));
         }

@@ -20,6 +20,8 @@ pub(crate) enum JoinState {
 /// Keeps this node connected to at least one first contact.
 pub(crate) struct FirstContact {
     addresses: Vec<(PeerId, Multiaddr)>,
+    /// There are remembered peers to try too.
+    has_others: bool,
     dialling: usize,
     backoff: Duration,
     /// Monotonic ms of the next attempt, while offline.
@@ -28,9 +30,10 @@ pub(crate) struct FirstContact {
 }
 
 impl FirstContact {
-    pub fn new() -> Self {
+    pub fn new(has_others: bool) -> Self {
         Self {
             addresses: Vec::new(),
+            has_others,
             dialling: 0,
             backoff: limits::JOIN_RETRY_MIN,
             retry_at_ms: None,
@@ -86,7 +89,7 @@ impl FirstContact {
             self.retry_at_ms = None;
             return Some(JoinState::Joined);
         }
-        if self.dialling > 0 || self.addresses.is_empty() {
+        if self.dialling > 0 || (self.addresses.is_empty() && !self.has_others) {
             return Some(JoinState::Joining);
         }
         if self.retry_at_ms.is_some() {
@@ -121,7 +124,7 @@ mod tests {
 
     #[test]
     fn backs_off_with_jitter_and_a_bound_then_starts_over_once_joined() {
-        let mut first = FirstContact::new();
+        let mut first = FirstContact::new(false);
         first.add(vec![contact()]);
         let mut now = 0;
         let mut waits = Vec::new();
@@ -150,7 +153,7 @@ mod tests {
 
     #[test]
     fn addresses_are_bounded_and_newest_first() {
-        let mut first = FirstContact::new();
+        let mut first = FirstContact::new(false);
         for _ in 0..limits::BOOTSTRAP_ADDRESSES_MAX + 10 {
             first.add(vec![contact()]);
         }
