@@ -61,7 +61,17 @@ pub const PEER_EXCHANGE_ASKED_MAX: usize = 4;
 pub const PEER_EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers to that which are given at once.
 pub const PEER_EXCHANGE_ANSWERS_MAX: usize = 16;
-/// A connection nobody uses is closed after this.
+/// A tab lets go of a connection over which no chunk went for this long, when it has [`IDLE_KEPT`] others of its kind.
+pub const IDLE_AFTER: Duration = Duration::from_secs(300);
+/// Servers that a tab stays connected to for lookups, and other tabs, though they carry nothing.
+pub const IDLE_KEPT: usize = 8;
+/// Idle connections are looked for this often.
+pub const IDLE_CHECK: Duration = Duration::from_secs(15);
+/// Connections that lookups may begin in a tab in an hour: a third of what it may begin. Beyond it they ask those connected.
+pub const LOOKUP_DIALS_PER_HOUR: usize = 20;
+/// A tab that has other peers tries first contacts that went away less and less often, down to once in this time.
+pub const FIRST_CONTACT_RETRY_MAX: Duration = Duration::from_secs(600);
+/// A connection without any stream is closed after this.
 pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
 /// Streams of one connection that may be negotiating at once.
 pub const NEGOTIATING_STREAMS_MAX: usize = 32;

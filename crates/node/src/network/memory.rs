@@ -97,10 +97,15 @@ impl Memory {
         self.connected.remove(peer);
     }
 
+    /// Since when a peer is connected, monotonic ms.
+    pub fn connected_since(&self, peer: &PeerId) -> Option<u64> {
+        self.connected.get(peer).copied()
+    }
+
     /// Whether a connected peer has been there for long enough to be good.
     pub fn is_proven(&self, peer: &PeerId, now_ms: u64) -> bool {
-        let since = self.connected.get(peer);
-        since.is_some_and(|since| now_ms.saturating_sub(*since) >= limits::REMEMBERED_AFTER.as_millis() as u64)
+        let since = self.connected_since(peer);
+        since.is_some_and(|since| now_ms.saturating_sub(since) >= limits::REMEMBERED_AFTER.as_millis() as u64)
     }
 
     /// A peer did not answer, while this node is connected to another: its own network is not to blame.

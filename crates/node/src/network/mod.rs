@@ -5,6 +5,7 @@
 
 mod announcements;
 mod first_contact;
+mod idle;
 mod lookups;
 mod memory;
 mod neighbours;
@@ -15,6 +16,7 @@ mod task;
 use crate::{
     config::{NodeConfig, Role},
     limits,
+    node::Traffic,
     store::StoreError,
 };
 use futures::{
@@ -23,7 +25,7 @@ use futures::{
 };
 use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol, swarm};
 use meganet_core::{head::Head, keys::BlindedKey, peer_list::PeerEntry, remembered::RememberedPeer};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 pub(crate) use first_contact::JoinState;
 pub(crate) use peers::Peer;
@@ -216,8 +218,12 @@ pub(crate) struct Started {
 }
 
 /// Builds the swarm, listens, and runs the network task until every [`Network`] handle is dropped. `remembered` are the good
-/// peers of the last run.
-pub(crate) async fn start(config: &NodeConfig, remembered: Vec<RememberedPeer>) -> Result<Started, StartError> {
+/// peers of the last run; `traffic` tells which connections carry something.
+pub(crate) async fn start(
+    config: &NodeConfig,
+    remembered: Vec<RememberedPeer>,
+    traffic: Arc<Traffic>,
+) -> Result<Started, StartError> {
     let mut seed = config.identity_seed;
     let identity = Keypair::ed25519_from_bytes(&mut seed).unwrap_or_else(|_| Keypair::generate_ed25519());
     let local = identity.public().to_peer_id();
@@ -239,7 +245,7 @@ pub(crate) async fn start(config: &NodeConfig, remembered: Vec<RememberedPeer>) 
     let streams = swarm.behaviour().streams.new_control();
     let (requests, inbox) = mpsc::channel(limits::COMMAND_QUEUE);
     let (events_sender, events) = mpsc::channel(limits::EVENT_QUEUE);
-    let mut task = task::Task::new(swarm, config, remembered, inbox, events_sender);
+    let mut task = task::Task::new(swarm, config, remembered, traffic, inbox, events_sender);
     task.listening(listeners).await?;
     crate::platform::spawn(task.run());
     Ok(Started { network: Network { requests }, events, streams, local })

@@ -228,9 +228,14 @@ impl Peers {
         direct.map(|(peer, entry)| (*peer, addresses(entry))).filter(|(_, addresses)| !addresses.is_empty()).collect()
     }
 
+    /// Directly connected peers, and whether each is a server.
+    pub fn direct(&self) -> impl Iterator<Item = (&PeerId, bool)> {
+        self.connected.iter().filter(|(_, entry)| entry.is_direct()).map(|(peer, entry)| (peer, entry.server))
+    }
+
     /// Directly connected peers that are no servers.
     pub fn neighbours(&self) -> usize {
-        self.connected.values().filter(|entry| entry.is_direct() && !entry.server).count()
+        self.direct().filter(|(_, is_server)| !is_server).count()
     }
 
     /// UDP addresses of connected servers' `webrtc-direct` listeners: each answers STUN there.
@@ -260,7 +265,7 @@ impl Peers {
     }
 
     pub fn direct_count(&self) -> usize {
-        self.connected.keys().filter(|peer| self.is_direct(peer)).count()
+        self.direct().count()
     }
 
     /// Whether an address that a stranger named may be dialled: a public one, or one of a local network that this node is

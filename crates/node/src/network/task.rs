@@ -14,6 +14,7 @@ use crate::{
     behaviour::{Behaviour, BehaviourEvent},
     config::{NodeConfig, Role},
     limits::{self, protocol},
+    node::Traffic,
     platform,
 };
 use futures::{
@@ -29,7 +30,7 @@ use libp2p::{
 };
 use meganet_core::remembered::RememberedPeer;
 use meganet_transport::{StunServers, proto::address::Signalled, signalling::is_relayed_endpoint};
-use std::{collections::HashMap, pin::pin, time::Duration};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 /// The task looks at its timers at least this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ const FIRST_CONTACT_CHECK: Duration = Duration::from_secs(15);
 mod meeting;
 mod providers;
 mod remembering;
+mod upkeep;
 
 use providers::ProviderDials;
 
@@ -66,6 +68,10 @@ pub(super) struct Task {
     /// No external addresses were configured: the listen addresses are taken for reachable.
     listens_publicly: bool,
     first_checked_ms: u64,
+    /// How long until first contacts that went away are tried once more.
+    first_check_every: Duration,
+    idle_checked_ms: u64,
+    traffic: Arc<Traffic>,
 }
 
 enum Dial {
@@ -109,6 +115,7 @@ impl Task {
         swarm: Swarm<Behaviour>,
         config: &NodeConfig,
         remembered: Vec<RememberedPeer>,
+        traffic: Arc<Traffic>,
         inbox: mpsc::Receiver<Request>,
         events: mpsc::Sender<NetworkEvent>,
     ) -> Self {
@@ -133,6 +140,9 @@ impl Task {
             stun: config.stun.get().is_empty().then(|| config.stun.clone()),
             listens_publicly: config.external.is_empty(),
             first_checked_ms: 0,
+            first_check_every: FIRST_CONTACT_CHECK,
+            idle_checked_ms: 0,
+            traffic,
         };
         task.add_bootstrap(config.bootstrap.clone());
         task.dial_remembered(limits::REMEMBERED_DIALS);
@@ -210,21 +220,11 @@ impl Task {
         self.dial_neighbour(now_ms);
         self.dial_fallbacks(now_ms);
         self.announce_again(now_ms);
-        let check = now_ms.saturating_sub(self.first_checked_ms) >= FIRST_CONTACT_CHECK.as_millis() as u64;
+        self.close_idle(now_ms);
         if self.first.is_due(now_ms) {
             self.dial_everybody_known();
-        } else if check && self.misses_first_contact() {
-            let known = self.first.known().to_vec();
-            self.dial_first_contacts(known);
         }
-        if check {
-            self.first_checked_ms = now_ms;
-        }
-    }
-
-    /// Whether this node is joined, and yet no first contact is connected.
-    fn misses_first_contact(&self) -> bool {
-        self.join == JoinState::Joined && !self.first.known().iter().any(|(peer, _)| self.peers.is_direct(peer))
+        self.check_first_contact(now_ms);
     }
 
     fn tell(&mut self, event: NetworkEvent) {
