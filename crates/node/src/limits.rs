@@ -52,8 +52,8 @@ pub const REMEMBERED_FAILURES_MAX: u32 = 3;
 pub const REMEMBERED_DIALS: usize = 3;
 /// A remembered peer that was tried is tried again after this.
 pub const REMEMBERED_RETRY: Duration = Duration::from_secs(600);
-/// Remembered peers that a tab tries in an hour: a third of what it may begin (threats.md, "Budgets").
-pub const REMEMBERED_DIALS_PER_HOUR: usize = 20;
+/// Remembered peers that a tab tries in an hour: a quarter of what it may begin (threats.md, "Budgets").
+pub const REMEMBERED_DIALS_PER_HOUR: usize = 15;
 /// Connected peers are asked whom they know this often, and so many of them.
 pub const PEER_EXCHANGE_INTERVAL: Duration = Duration::from_secs(30);
 pub const PEER_EXCHANGE_ASKED_MAX: usize = 4;
@@ -136,6 +136,10 @@ pub const BANNED_PEERS_MAX: usize = 1_000;
 /// Waiting before the first contact is tried again: doubles from the first to the last value, with jitter.
 pub const JOIN_RETRY_MIN: Duration = Duration::from_secs(1);
 pub const JOIN_RETRY_MAX: Duration = Duration::from_secs(60);
+/// The longest wait of a tab, to which each try costs of the connections that it may begin: an hour offline must leave it some.
+pub const TAB_JOIN_RETRY_MAX: Duration = Duration::from_secs(600);
+/// First contacts that a tab tries at once, for the same reason.
+pub const TAB_FIRST_CONTACTS_AT_ONCE: usize = 3;
 /// First-contact addresses kept.
 pub const BOOTSTRAP_ADDRESSES_MAX: usize = 64;
 

@@ -3,7 +3,7 @@
 use super::{
     LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError,
     announcements::Announcements,
-    first_contact::{FirstContact, JoinState},
+    first_contact::{self, FirstContact, JoinState},
     lookups::Lookups,
     memory::Memory,
     neighbours::Neighbours,
@@ -128,7 +128,7 @@ impl Task {
             untold: Vec::new(),
             peers: Peers::default(),
             lookups: Lookups::default(),
-            first: FirstContact::new(!memory.is_empty()),
+            first: FirstContact::new(!memory.is_empty(), config.role.join_retry_max()),
             join: JoinState::Joining,
             dials: HashMap::new(),
             reservations: Reservations::default(),
@@ -360,11 +360,7 @@ impl Task {
     }
 
     fn dial_first_contacts(&mut self, contacts: Vec<(PeerId, Multiaddr)>) {
-        let mut by_peer: HashMap<PeerId, Vec<Multiaddr>> = HashMap::new();
-        for (peer, address) in contacts {
-            by_peer.entry(peer).or_default().push(address);
-        }
-        for (peer, addresses) in by_peer {
+        for (peer, addresses) in first_contact::to_try(contacts, self.role.first_contacts_at_once()) {
             if self.peers.is_direct(&peer) || self.is_being_dialled(&peer, &addresses) {
                 continue;
             }
