@@ -32,7 +32,7 @@ pub enum Kind {
 }
 
 /// How one browser differs from the usual.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// Which browser it is.
     pub kind: Kind,

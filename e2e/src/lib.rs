@@ -5,6 +5,7 @@
 //! | [`scenario`] | one test's frame: directories, time limit, logs and screenshots when it fails |
 //! | [`process`] | child processes that end with the test, whatever happens to it |
 //! | [`swarm`] | a bootstrap and native peers, the `meganet` command line |
+//! | [`budget`] | a tab that looks up and browses, and the peer connections that it begins |
 //! | [`browser`] | Chromium and Firefox, each under its own WebDriver |
 //! | [`app`] | the app in a tab, by its test ids and `window.meganet` |
 //! | [`authored`] | a site whose author is a tab |
@@ -34,6 +35,7 @@ pub mod app;
 pub mod authored;
 pub mod bare_str0m;
 pub mod browser;
+pub mod budget;
 pub mod delay;
 pub mod folder;
 pub mod http;

@@ -83,19 +83,23 @@ pub async fn pages(dir: &Path) -> Result<StaticServer> {
     StaticServer::start(Some(to), Vec::new()).await
 }
 
+/// Loads our peer as the page would: what a driver's script imports itself belongs, in Firefox, to a world of its own, in which
+/// no event of the page is an `Event`.
+const OURS: &str = r#"
+    const script = document.createElement('script');
+    script.type = 'module';
+    script.textContent = "import * as peer from '/peer.js'; await peer.default(); window.ours = peer; window.oursLoaded();";
+    const loaded = new Promise(done => { window.oursLoaded = done; });
+    document.head.append(script);
+    await loaded;
+    return JSON.parse(await window.ours.start(JSON.stringify(given[0])));"#;
+
 impl TestPeer {
     /// Loads the page in a browser's current tab and starts a peer there.
     pub async fn in_tab(browser: &Rc<Browser>, pages: &StaticServer, kind: Kind, options: Value) -> Result<Self> {
         browser.goto(&pages.url()).await?;
         let about: About = match kind {
-            Kind::Ours => {
-                let start = "
-                    const peer = await import('/peer.js');
-                    await peer.default();
-                    window.ours = peer;
-                    return JSON.parse(await peer.start(JSON.stringify(given[0])));";
-                browser.run(start, &[options]).await?
-            }
+            Kind::Ours => browser.run(OURS, &[options]).await?,
             Kind::Js => browser.run("return await jsPeer.start(given[0]);", &[options]).await?,
         };
         let name = format!("{kind:?} tab");

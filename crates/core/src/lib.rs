@@ -10,7 +10,7 @@
 //! * making a site: [`publish`]
 //! * getting a site: [`fetch`] (which peer to ask for what), [`exchange`] (one stream of questions and answers),
 //!   [`wire`] (its frames)
-//! * finding a first peer: [`peer_list`]
+//! * finding a first peer: [`peer_list`], [`remembered`]
 //! * every budget in one place: [`limits`]
 
 #![forbid(unsafe_code)]
@@ -32,4 +32,5 @@ pub mod peer_list;
 mod proto;
 pub mod publish;
 mod references;
+pub mod remembered;
 pub mod wire;

@@ -100,3 +100,10 @@ pub const PEER_LIST_MAX_ADDRESSES: usize = 8;
 pub const PEER_LIST_ADDRESS_MAX_BYTES: usize = 256;
 /// One peer id in a peer list, in bytes.
 pub const PEER_LIST_PEER_ID_MAX_BYTES: usize = 64;
+
+/// Good peers that a node keeps for its next start.
+pub const REMEMBERED_PEERS_MAX: usize = 32;
+/// Addresses kept of each.
+pub const REMEMBERED_ADDRESSES_MAX: usize = 3;
+/// Their encoded list, in bytes: more than a full one can have.
+pub const REMEMBERED_MAX_BYTES: usize = 32_768;

@@ -93,7 +93,7 @@ fn check(list: &PeerList) -> Result<(), PeerListError> {
     check_peers(&list.peers)
 }
 
-fn check_peers(peers: &[PeerEntry]) -> Result<(), PeerListError> {
+pub(crate) fn check_peers(peers: &[PeerEntry]) -> Result<(), PeerListError> {
     for (index, peer) in peers.iter().enumerate() {
         let is_address = |address: &String| {
             let printable = address.bytes().all(|byte| byte.is_ascii_graphic());
@@ -138,11 +138,11 @@ pub fn parse_known(bytes: &[u8]) -> Result<Vec<PeerEntry>, PeerListError> {
     Ok(peers)
 }
 
-fn to_proto(peer: &PeerEntry) -> proto::PeerEntry {
+pub(crate) fn to_proto(peer: &PeerEntry) -> proto::PeerEntry {
     proto::PeerEntry { peer_id: peer.peer_id.clone(), addresses: peer.addresses.clone() }
 }
 
-fn from_proto(peer: proto::PeerEntry) -> PeerEntry {
+pub(crate) fn from_proto(peer: proto::PeerEntry) -> PeerEntry {
     PeerEntry { peer_id: peer.peer_id, addresses: peer.addresses }
 }
 

@@ -118,6 +118,35 @@ pub(crate) struct PeerEntry {
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub(crate) struct RememberedPeers {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub peers: Vec<RememberedPeer>,
+}
+
+/// The part of [`RememberedPeers`] that every version has.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RememberedVersion {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RememberedPeer {
+    #[prost(message, optional, tag = "1")]
+    pub peer: Option<PeerEntry>,
+    #[prost(uint64, tag = "2")]
+    pub since_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub last_ms: u64,
+    #[prost(uint32, tag = "4")]
+    pub failures: u32,
+    #[prost(bool, tag = "5")]
+    pub is_dialled: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct Request {
     #[prost(uint32, tag = "1")]
     pub id: u32,

@@ -55,7 +55,7 @@ impl Behaviour {
         kademlia.set_mode(Some(if config.role.is_server() { kad::Mode::Server } else { kad::Mode::Client }));
         Self {
             limits: connection_limits::Behaviour::new(connection_limits),
-            gate: Gate::default(),
+            gate: Gate::new((config.role == Role::Tab).then_some(limits::LOOKUP_DIALS_PER_HOUR)),
             identify: Through::new(identify::Behaviour::new(identify)),
             ping: DirectOnly::new(ping::Behaviour::default()),
             kademlia: DirectOnly::new(kademlia),

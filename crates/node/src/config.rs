@@ -3,6 +3,7 @@
 use crate::limits;
 use libp2p::Multiaddr;
 use meganet_transport::{StunServers, WebSocketTls};
+use std::time::Duration;
 
 /// What a node does for the swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,16 @@ impl Role {
     /// Whether the DHT may store records here and route through here.
     pub fn is_server(self) -> bool {
         matches!(self, Role::Native | Role::Bootstrap)
+    }
+
+    /// The longest wait before the first contact is tried again.
+    pub(crate) fn join_retry_max(self) -> Duration {
+        if self == Role::Tab { limits::TAB_JOIN_RETRY_MAX } else { limits::JOIN_RETRY_MAX }
+    }
+
+    /// First contacts that are tried at once.
+    pub(crate) fn first_contacts_at_once(self) -> usize {
+        if self == Role::Tab { limits::TAB_FIRST_CONTACTS_AT_ONCE } else { limits::BOOTSTRAP_ADDRESSES_MAX }
     }
 
     pub(crate) fn connections_max(self) -> u32 {

@@ -1,6 +1,6 @@
 //! Who may connect: a gate by IP address, because peer ids are free and addresses are not.
 
-use crate::limits;
+use crate::{limits, platform};
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
@@ -11,11 +11,13 @@ use libp2p::{
     },
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
     net::IpAddr,
     task::{Context, Poll},
 };
+
+const HOUR_MS: u64 = 3_600_000;
 
 /// Counts connections by IP address and turns away peers that were banned.
 #[derive(Default)]
@@ -23,6 +25,25 @@ pub struct Gate {
     by_connection: HashMap<ConnectionId, Group>,
     by_group: HashMap<Group, usize>,
     banned: HashSet<PeerId>,
+    lookups: Option<LookupDials>,
+}
+
+/// Connections that lookups begin: to whomever they hear of, where a tab has few to begin.
+struct LookupDials {
+    per_hour: usize,
+    /// Monotonic ms.
+    begun: VecDeque<u64>,
+}
+
+impl LookupDials {
+    fn take(&mut self, now_ms: u64) -> Result<(), ConnectionDenied> {
+        self.begun.retain(|at| now_ms.saturating_sub(*at) < HOUR_MS);
+        if self.begun.len() >= self.per_hour {
+            return Err(ConnectionDenied::new(Denied::Lookups));
+        }
+        self.begun.push_back(now_ms);
+        Ok(())
+    }
 }
 
 /// What is counted together. An IPv6 host has a whole /64, so that counts as one address.
@@ -57,11 +78,19 @@ pub enum Denied {
     PerIp,
     #[error("too many connections into this network")]
     PerSubnet,
+    #[error("lookups began many connections within an hour: they go on with the peers that are connected")]
+    Lookups,
     #[error("the peer was banned for this session")]
     Banned,
 }
 
 impl Gate {
+    /// With a bound on the connections that lookups begin in an hour.
+    pub fn new(lookup_dials_per_hour: Option<usize>) -> Self {
+        let lookups = lookup_dials_per_hour.map(|per_hour| LookupDials { per_hour, begun: VecDeque::new() });
+        Self { lookups, ..Self::default() }
+    }
+
     /// Refuses this peer until the node restarts. The table is bounded; when it is full the newest ban is not remembered.
     pub fn ban(&mut self, peer: PeerId) {
         if self.banned.len() < limits::BANNED_PEERS_MAX {
@@ -122,6 +151,11 @@ fn host_of(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// The network that an address is in; `None` for loopback, names and circuits.
+pub(crate) fn subnet(address: &Multiaddr) -> Option<IpAddr> {
+    ip_of(address).map(subnet_of)
+}
+
 fn subnet_of(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) & 0xffff_ff00).into()),
@@ -152,6 +186,20 @@ impl NetworkBehaviour for Gate {
         self.check_peer(&peer)?;
         self.admit(id, ip_of(remote).map(host_of).map(Group::Inbound))?;
         Ok(dummy::ConnectionHandler)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: Option<PeerId>,
+        addresses: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        // This node's own dials name their addresses; a lookup leaves it to the behaviours to know some.
+        match &mut self.lookups {
+            Some(lookups) if addresses.is_empty() => lookups.take(platform::monotonic_ms()).map(|()| Vec::new()),
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn handle_established_outbound_connection(
@@ -250,6 +298,24 @@ mod tests {
         let six =
             (70..90).filter(|id| outbound(&mut gate, *id, &format!("/ip6/2001:db8:1::{id}/udp/9/quic-v1"))).count();
         assert_eq!(six, limits::OUTBOUND_PER_SUBNET_MAX);
+    }
+
+    #[test]
+    fn lookups_of_a_tab_begin_few_connections_in_an_hour() {
+        let mut dials = LookupDials { per_hour: limits::LOOKUP_DIALS_PER_HOUR, begun: VecDeque::new() };
+        assert_eq!((0..100).filter(|at| dials.take(*at).is_ok()).count(), limits::LOOKUP_DIALS_PER_HOUR);
+        assert!(dials.take(HOUR_MS).is_ok(), "the first is an hour old");
+        assert!(dials.take(HOUR_MS).is_err());
+
+        let id = ConnectionId::new_unchecked(1);
+        let address: Multiaddr = "/ip4/127.0.0.1/udp/1/quic-v1".parse().unwrap();
+        let dial = |gate: &mut Gate, addresses: &[Multiaddr]| {
+            gate.handle_pending_outbound_connection(id, Some(PeerId::random()), addresses, Endpoint::Dialer).is_ok()
+        };
+        let mut gate = Gate::new(Some(1));
+        assert!(dial(&mut gate, &[]) && !dial(&mut gate, &[]));
+        assert!(dial(&mut gate, &[address]), "a dial of this node's own choosing");
+        assert!((0..100).all(|_| dial(&mut Gate::new(None), &[])), "a native peer has no such budget");
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod node;
 mod peer_exchange;
 pub mod platform;
 mod records;
+mod remember;
 mod signal;
 mod sites;
 pub mod store;

@@ -38,6 +38,22 @@ pub const NEIGHBOURS_WANTED: usize = 4;
 pub const NEIGHBOUR_RETRY: Duration = Duration::from_secs(300);
 /// Connections that are begun for neighbours in an hour: half of what a tab may begin (threats.md, "Budgets").
 pub const NEIGHBOUR_DIALS_PER_HOUR: usize = 30;
+/// A server that was connected for this long is good, and remembered for the next start.
+pub const REMEMBERED_AFTER: Duration = Duration::from_secs(10);
+/// The list of remembered peers is looked at this often, and written down if it changed.
+pub const REMEMBERED_INTERVAL: Duration = Duration::from_secs(10);
+/// That a remembered peer is still good is written down this often at most.
+pub const REMEMBERED_TOUCH: Duration = Duration::from_secs(3_600);
+/// Remembered peers in one /24 (IPv4) or /48 (IPv6); loopback is exempt.
+pub const REMEMBERED_PER_SUBNET_MAX: usize = 4;
+/// A remembered peer that failed so often in a row is tried last, and gives its place to a newcomer.
+pub const REMEMBERED_FAILURES_MAX: u32 = 3;
+/// Remembered peers that are tried at once, beside the first contacts.
+pub const REMEMBERED_DIALS: usize = 3;
+/// A remembered peer that was tried is tried again after this.
+pub const REMEMBERED_RETRY: Duration = Duration::from_secs(600);
+/// Remembered peers that a tab tries in an hour: a quarter of what it may begin (threats.md, "Budgets").
+pub const REMEMBERED_DIALS_PER_HOUR: usize = 15;
 /// Connected peers are asked whom they know this often, and so many of them.
 pub const PEER_EXCHANGE_INTERVAL: Duration = Duration::from_secs(30);
 pub const PEER_EXCHANGE_ASKED_MAX: usize = 4;
@@ -45,7 +61,17 @@ pub const PEER_EXCHANGE_ASKED_MAX: usize = 4;
 pub const PEER_EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers to that which are given at once.
 pub const PEER_EXCHANGE_ANSWERS_MAX: usize = 16;
-/// A connection nobody uses is closed after this.
+/// A tab lets go of a connection over which no chunk went for this long, when it has [`IDLE_KEPT`] others of its kind.
+pub const IDLE_AFTER: Duration = Duration::from_secs(300);
+/// Servers that a tab stays connected to for lookups, and other tabs, though they carry nothing.
+pub const IDLE_KEPT: usize = 8;
+/// Idle connections are looked for this often.
+pub const IDLE_CHECK: Duration = Duration::from_secs(15);
+/// Connections that lookups may begin in a tab in an hour: a third of what it may begin. Beyond it they ask those connected.
+pub const LOOKUP_DIALS_PER_HOUR: usize = 20;
+/// A tab that has other peers tries first contacts that went away less and less often, down to once in this time.
+pub const FIRST_CONTACT_RETRY_MAX: Duration = Duration::from_secs(600);
+/// A connection without any stream is closed after this.
 pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(600);
 /// Streams of one connection that may be negotiating at once.
 pub const NEGOTIATING_STREAMS_MAX: usize = 32;
@@ -110,6 +136,10 @@ pub const BANNED_PEERS_MAX: usize = 1_000;
 /// Waiting before the first contact is tried again: doubles from the first to the last value, with jitter.
 pub const JOIN_RETRY_MIN: Duration = Duration::from_secs(1);
 pub const JOIN_RETRY_MAX: Duration = Duration::from_secs(60);
+/// The longest wait of a tab, to which each try costs of the connections that it may begin: an hour offline must leave it some.
+pub const TAB_JOIN_RETRY_MAX: Duration = Duration::from_secs(600);
+/// First contacts that a tab tries at once, for the same reason.
+pub const TAB_FIRST_CONTACTS_AT_ONCE: usize = 3;
 /// First-contact addresses kept.
 pub const BOOTSTRAP_ADDRESSES_MAX: usize = 64;
 

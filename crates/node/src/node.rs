@@ -9,6 +9,7 @@ use crate::{
     network::{self, JoinState, Network, NetworkEvent, StartError},
     peer_exchange,
     platform::{self, lock},
+    remember,
     signal::{Problems, Signal},
     sites::Sites,
     store::{Store, StoreError},
@@ -16,7 +17,7 @@ use crate::{
 use futures::{Stream, StreamExt, channel::mpsc};
 use libp2p::{Multiaddr, PeerId};
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -64,6 +65,29 @@ struct State {
 pub(crate) struct Traffic {
     pub sent_bytes: AtomicU64,
     pub received_bytes: AtomicU64,
+    /// When a chunk went to or came from each connected peer last, monotonic ms.
+    used: Mutex<HashMap<PeerId, u64>>,
+}
+
+impl Traffic {
+    /// Bytes of a chunk went to a peer.
+    pub fn sent(&self, peer: PeerId, bytes: usize) {
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        lock(&self.used).insert(peer, platform::monotonic_ms());
+    }
+
+    /// A chunk came from a peer.
+    pub fn received(&self, peer: PeerId, bytes: usize) {
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        lock(&self.used).insert(peer, platform::monotonic_ms());
+    }
+
+    /// When each of these peers was used last; nobody else is remembered.
+    pub fn used(&self, is_connected: impl Fn(&PeerId) -> bool) -> HashMap<PeerId, u64> {
+        let mut used = lock(&self.used);
+        used.retain(|peer, _| is_connected(peer));
+        used.clone()
+    }
 }
 
 type Listeners = Arc<Mutex<Vec<mpsc::Sender<Event>>>>;
@@ -96,17 +120,21 @@ impl Node {
     pub async fn start(config: NodeConfig, store: Arc<dyn Store>) -> Result<NodeHandle, StartError> {
         let started_ms = platform::monotonic_ms();
         store.usage().await?;
-        let network::Started { network, events, mut streams, local } = network::start(&config).await?;
+        let traffic = Arc::new(Traffic::default());
+        let mut remembered = remember::load(store.as_ref()).await;
+        let network::Started { network, events, mut streams, local } =
+            network::start(&config, std::mem::take(&mut remembered.peers), traffic.clone()).await?;
         let inbound = streams.accept(limits::protocol::EXCHANGE).map_err(|_| StartError::Exchange)?;
         let asked = streams.accept(limits::protocol::PEERS).map_err(|_| StartError::Exchange)?;
         let (newly_connected, new_peers) = mpsc::channel(limits::EVENT_QUEUE);
         if config.role != Role::ShortLived {
+            let keeping = remembered.keep(network.clone(), Arc::downgrade(&store), limits::REMEMBERED_INTERVAL);
+            platform::spawn(keeping);
             platform::spawn(peer_exchange::serve(asked, network.clone()));
             platform::spawn(peer_exchange::run(streams.clone(), network.clone(), new_peers));
         }
 
         let listeners: Listeners = Arc::default();
-        let traffic = Arc::new(Traffic::default());
         let contributing = Arc::new(AtomicBool::new(config.contribute));
         let joined = Arc::new(AtomicBool::new(false));
         let connected = Arc::new(Mutex::new(HashSet::new()));

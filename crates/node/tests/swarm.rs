@@ -14,6 +14,7 @@ use meganet_core::{
     head::{Head, HeadInner},
     keys::{ReadKey, SiteKey},
     publish::{Builder, Plan, SiteFile},
+    remembered,
 };
 use meganet_node::{
     Multiaddr, Node, NodeHandle,
@@ -64,7 +65,7 @@ async fn fetch_all(node: &NodeHandle, key: &SiteKey) -> Result<(), ApiError> {
 
 /// Polls a condition of the node itself; the test fails if it does not come true.
 async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
-    for _ in 0..300 {
+    for _ in 0..600 {
         if check().await {
             return;
         }
@@ -250,6 +251,40 @@ async fn a_node_without_contact_says_offline_and_still_opens_what_it_holds() {
     publish(&node, &key, &build(&key, 1, &files())).await;
     assert_eq!(open(&node, &key).await.unwrap().sequence, 1);
     assert_eq!(read(&node, &key, "", 0).await.unwrap().bytes, files()[0].1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_43_a_node_that_starts_again_without_a_bootstrap_joins_through_a_good_peer() {
+    let (first, contacts) = bootstrap(131).await;
+    let store = memory();
+    let (author, reader) = (native(132, &contacts).await, native_on(store.clone(), true, 133, &contacts).await);
+    let key = SiteKey::from_seed([137; 32]);
+    publish(&author, &key, &build(&key, 1, &files())).await;
+    open(&reader, &key).await.unwrap();
+    fetch_all(&reader, &key).await.unwrap();
+    until("remembering", || async { remembered(&*store).await.contains(&author.peer_id().to_bytes()) }).await;
+    first.call(Command::Shutdown).await.unwrap();
+    reader.call(Command::Shutdown).await.unwrap();
+
+    let key = SiteKey::from_seed([138; 32]);
+    publish(&author, &key, &build(&key, 1, &files())).await;
+    for contacts in [&contacts[..], &[]] {
+        let reader = native_on(store.clone(), true, 133, contacts).await;
+        joined(&reader).await;
+        open(&reader, &key).await.unwrap();
+        fetch_all(&reader, &key).await.unwrap();
+        reader.call(Command::Shutdown).await.unwrap();
+    }
+    // A damaged list is as good as none.
+    store.put_value("remembered-peers", b"damaged".to_vec()).await.unwrap();
+    let reader = native_on(store.clone(), true, 133, &[]).await;
+    assert!(matches!(open(&reader, &SiteKey::from_seed([139; 32])).await, Err(ApiError::Offline)));
+}
+
+/// The ids of the peers that a node has written down.
+async fn remembered(store: &dyn Store) -> Vec<Vec<u8>> {
+    let stored = store.value("remembered-peers").await.unwrap().unwrap_or_default();
+    remembered::parse(&stored).unwrap_or_default().into_iter().map(|one| one.peer.peer_id).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,13 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use meganet_e2e::{
+    browser::Options,
     scenario::{self, Scenario},
     test_peer::{
         Kind::{self, Js, Ours},
         TestPeer, pages,
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const ECHO_BYTES: u64 = 1 << 20;
 const BULK_BYTES: u64 = 32 << 20;
@@ -48,32 +49,61 @@ async fn relay(scenario: &Scenario) -> Result<TestPeer> {
     TestPeer::process(scenario.dir(), Ours, options).await
 }
 
-/// Two tabs meet through our relay.
-fn tab_to_tab(name: &'static str, dialler: Kind, listener: Kind) {
+/// A tab: whose implementation, in which browser.
+pub type Tab = (Kind, Options);
+
+/// Two tabs meet through our relay: the first dials the second, and, if they differ, anew the other way round.
+pub fn tabs(name: &'static str, one: Tab, other: Tab) {
     scenario::run(name, async |scenario| {
         let pages = pages(scenario.dir()).await?;
         let relay = relay(scenario).await?;
         let through = json!({ "relay": relay.address("webrtc-direct")? });
-        let (one, other) = (scenario.browser("one").await?, scenario.browser("other").await?);
-        let dialler = TestPeer::in_tab(&one, &pages, dialler, through.clone()).await?;
-        let listener = TestPeer::in_tab(&other, &pages, listener, through).await?;
-        exercise(&dialler, &listener, &listener.address("/webrtc/")?).await
+        let browsers = [
+            scenario.browser_with("one", one.1.clone()).await?,
+            scenario.browser_with("other", other.1.clone()).await?,
+        ];
+        let are_alike = one == other;
+        let start = async |place: usize| {
+            let (kind, options) = [&one, &other][place];
+            let mut peer = TestPeer::in_tab(&browsers[place], &pages, *kind, through.clone()).await?;
+            peer.name = format!("{} ({:?})", peer.name, options.kind);
+            anyhow::Ok(peer)
+        };
+        for (dialler, listener) in [(0, 1), (1, 0)].into_iter().take(if are_alike { 1 } else { 2 }) {
+            let (dialler, listener) = (start(dialler).await?, start(listener).await?);
+            exercise(&dialler, &listener, &listener.address("/webrtc/")?).await?;
+        }
+        Ok(())
     });
 }
 
-#[test]
-fn our_tab_dials_our_tab() {
-    tab_to_tab("interop-ours-ours", Ours, Ours);
+/// A tab of ours, and processes of ours: public, and private, which are signalled to and signal.
+pub async fn our_tab_and_our_processes(scenario: &mut Scenario, options: Options) -> Result<()> {
+    let pages = pages(scenario.dir()).await?;
+    let relay = relay(scenario).await?;
+    let through = json!({ "relay": relay.address("webrtc-direct")? });
+    let browser = scenario.browser_with("tab", options).await?;
+    let tab = TestPeer::in_tab(&browser, &pages, Ours, through.clone()).await?;
+    exercise(&tab, &relay, &relay.address("webrtc-direct")?).await?;
+    private_and_tab(scenario, &tab, Ours, &through).await
+}
+
+/// A private process and a tab: each dials the other.
+async fn private_and_tab(scenario: &Scenario, tab: &TestPeer, kind: Kind, through: &Value) -> Result<()> {
+    let private = TestPeer::process(scenario.dir(), kind, through.clone()).await?;
+    exercise(tab, &private, &private.address("/webrtc/")?).await?;
+    let private = TestPeer::process(scenario.dir(), kind, through.clone()).await?;
+    exercise(&private, tab, &tab.address("/webrtc/")?).await
 }
 
 #[test]
-fn our_tab_dials_a_js_tab() {
-    tab_to_tab("interop-ours-js", Ours, Js);
+fn our_tabs_meet() {
+    tabs("interop-ours-ours", (Ours, Options::default()), (Ours, Options::default()));
 }
 
 #[test]
-fn a_js_tab_dials_our_tab() {
-    tab_to_tab("interop-js-ours", Js, Ours);
+fn our_tab_and_a_js_tab_dial_each_other() {
+    tabs("interop-ours-js", (Ours, Options::default()), (Js, Options::default()));
 }
 
 #[test]
@@ -89,10 +119,7 @@ fn our_tab_and_processes_dial_each_other() {
         let node = TestPeer::process(scenario.dir(), Js, listen).await?;
         exercise(&tab, &node, &node.address("webrtc-direct")?).await?;
         for kind in [Ours, Js] {
-            let private = TestPeer::process(scenario.dir(), kind, through.clone()).await?;
-            exercise(&tab, &private, &private.address("/webrtc/")?).await?;
-            let private = TestPeer::process(scenario.dir(), kind, through.clone()).await?;
-            exercise(&private, &tab, &tab.address("/webrtc/")?).await?;
+            private_and_tab(scenario, &tab, kind, &through).await?;
         }
         Ok(())
     });

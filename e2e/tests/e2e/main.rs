@@ -11,7 +11,9 @@
 
 mod bad_input;
 mod bootstrap_gone;
+mod budget;
 mod cookies;
+mod engines;
 mod firefox;
 mod harness;
 mod interop;
@@ -23,6 +25,7 @@ mod no_server;
 mod not_found;
 mod pictures;
 mod read_samples;
+mod remembered;
 mod restarts;
 mod rust_book;
 mod same_profile;

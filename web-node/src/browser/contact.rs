@@ -33,11 +33,13 @@ pub async fn keep(client: Client, node: NodeHandle, store: Arc<dyn Store>) {
     let mut backoff = Backoff::default();
     let mut attempts = 0_u32;
     let mut was_joined = false;
+    let mut offered = None;
     loop {
         if client.is_joined() {
             was_joined = true;
             backoff.reset();
             attempts = 0;
+            offered = None;
             client.set_contact(Contact { problem: None, retry_in_ms: None, attempts, ..client.contact() });
             client.phase_changed().wait().await;
             continue;
@@ -47,10 +49,10 @@ pub async fn keep(client: Client, node: NodeHandle, store: Arc<dyn Store>) {
             sleep_unless_woken(&client, after_loss(random())).await;
             continue;
         }
-        let mut contact = attempt(&node, &*store).await;
+        let mut contact = attempt(&node, &*store, &mut offered).await;
         attempts = attempts.saturating_add(1);
         contact.attempts = attempts;
-        // The retry after a good list is there for addresses that do not answer.
+        // The retry after a good list is there for another one; the node itself tries these addresses again.
         let wait = backoff.next_wait(random());
         contact.retry_in_ms = Some(wait.as_millis() as u64);
         client.set_contact(contact);
@@ -73,30 +75,39 @@ fn random() -> u32 {
     platform::random_bytes::<4>().map_or(0, u32::from_le_bytes)
 }
 
-async fn attempt(node: &NodeHandle, store: &dyn Store) -> Contact {
+/// What the node was given last, sorted, and where it came from.
+type Offered = Option<(ListSource, Vec<Multiaddr>)>;
+
+async fn attempt(node: &NodeHandle, store: &dyn Store, offered: &mut Offered) -> Contact {
     match fetch_list().await {
         Ok(addresses) => {
             timings::mark(|timings| &mut timings.list_ms);
             let text: Vec<String> = addresses.iter().take(GOOD_PEERS_MAX).map(Multiaddr::to_string).collect();
             // Not being able to keep the list costs only the start without the origin.
             let _ = store.put_value(GOOD_PEERS, api::encode(&text)).await;
-            let offered = offer(node, addresses).await;
-            Contact { addresses: offered, source: Some(ListSource::Origin), ..Contact::default() }
+            let count = offer(node, ListSource::Origin, addresses, offered).await;
+            Contact { addresses: count, source: Some(ListSource::Origin), ..Contact::default() }
         }
         Err(problem) => {
             let kept = store.value(GOOD_PEERS).await.ok().flatten();
             let kept: Vec<String> = kept.and_then(|bytes| api::decode(&bytes).ok()).unwrap_or_default();
             let kept = kept.iter().take(GOOD_PEERS_MAX).filter_map(|text| text.parse().ok()).collect();
-            let offered = offer(node, kept).await;
-            let source = (offered > 0).then_some(ListSource::Cache);
-            Contact { problem: Some(problem), addresses: offered, source, ..Contact::default() }
+            let count = offer(node, ListSource::Cache, kept, offered).await;
+            let source = (count > 0).then_some(ListSource::Cache);
+            Contact { problem: Some(problem), addresses: count, source, ..Contact::default() }
         }
     }
 }
 
-async fn offer(node: &NodeHandle, addresses: Vec<Multiaddr>) -> u32 {
+/// Has the node try addresses, unless they are those that it was given last: each try costs of the connections that a tab may
+/// begin, and it has a patience of its own. An origin that is back is worth a try whatever it lists.
+async fn offer(node: &NodeHandle, source: ListSource, addresses: Vec<Multiaddr>, offered: &mut Offered) -> u32 {
     let count = addresses.len() as u32;
-    if count > 0 {
+    let mut sorted = addresses.clone();
+    sorted.sort();
+    let offer = Some((source, sorted));
+    if count > 0 && *offered != offer {
+        *offered = offer;
         node.add_bootstrap(addresses).await;
         // Addresses the node knows already are not dialled for being named again.
         let _ = node.call(Command::RetryNow).await;

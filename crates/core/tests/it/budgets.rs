@@ -19,6 +19,7 @@ fn budgets_are_those_of_the_table() {
     assert_eq!(FRAME_MAX_BYTES, 16_000);
     assert_eq!((PEER_LIST_MAX_BYTES, PEER_LIST_MAX_PEERS, PEER_LIST_MAX_ADDRESSES), (16 * 1_024, 32, 8));
     assert_eq!((PEER_LIST_ADDRESS_MAX_BYTES, PEER_LIST_PEER_ID_MAX_BYTES), (256, 64));
+    assert_eq!((REMEMBERED_PEERS_MAX, REMEMBERED_ADDRESSES_MAX, REMEMBERED_MAX_BYTES), (32, 3, 32 * 1_024));
     assert_eq!((TITLE_MAX_BYTES, MEDIA_TYPE_MAX_BYTES), (200, 100));
 }
 

@@ -22,6 +22,7 @@ mod peer_lists;
 mod planner;
 mod planner_faults;
 mod publishing;
+mod remembered;
 mod snapshots;
 mod swarm;
 mod vectors;

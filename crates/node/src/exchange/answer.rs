@@ -121,7 +121,7 @@ impl Answering {
             let now = platform::monotonic_ms();
             while is_writable && let Some(response) = answerer.next_frame(now) {
                 if let Response::Part { data, .. } = &response {
-                    self.traffic.sent_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+                    self.traffic.sent(peer, data.len());
                 }
                 if frames.start_send(response.encode_frame()).is_err() {
                     return Ended::Quietly;

@@ -25,7 +25,7 @@ use meganet_core::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -333,7 +333,7 @@ impl Session {
                 }
             }
             AskerEvent::Chunk { chunk, sealed, .. } => {
-                self.traffic.received_bytes.fetch_add(sealed.len() as u64, Ordering::Relaxed);
+                self.traffic.received(self.peer, sealed.len());
                 let sealed = Bytes::from(sealed);
                 self.finish(chunk, |chunk| Answer::Done { peer, chunk, sealed: sealed.clone() }).await;
             }

@@ -1,6 +1,6 @@
 //! Joining: which first-contact addresses to dial, and when to try again. No I/O; time is passed in.
 
-use crate::limits;
+use crate::{limits, platform};
 use libp2p::{Multiaddr, PeerId};
 use std::time::Duration;
 
@@ -20,19 +20,39 @@ pub(crate) enum JoinState {
 /// Keeps this node connected to at least one first contact.
 pub(crate) struct FirstContact {
     addresses: Vec<(PeerId, Multiaddr)>,
+    /// There are remembered peers to try too.
+    has_others: bool,
     dialling: usize,
     backoff: Duration,
+    backoff_max: Duration,
     /// Monotonic ms of the next attempt, while offline.
     retry_at_ms: Option<u64>,
     last_error: String,
 }
 
+/// Which first contacts to try, each with all of its addresses: the first that is named, and some of the others. Lists name the
+/// best first; tabs of one page do well to have one relay in common, over which they signal to each other.
+pub(super) fn to_try(contacts: Vec<(PeerId, Multiaddr)>, at_once: usize) -> Vec<(PeerId, Vec<Multiaddr>)> {
+    let mut by_peer: Vec<(PeerId, Vec<Multiaddr>)> = Vec::new();
+    for (peer, address) in contacts {
+        match by_peer.iter_mut().find(|(known, _)| *known == peer) {
+            Some((_, addresses)) => addresses.push(address),
+            None => by_peer.push((peer, vec![address])),
+        }
+    }
+    let others = by_peer.split_off(by_peer.len().min(1));
+    by_peer.extend(platform::some_of(others, at_once.saturating_sub(1)));
+    by_peer
+}
+
 impl FirstContact {
-    pub fn new() -> Self {
+    pub fn new(has_others: bool, backoff_max: Duration) -> Self {
         Self {
             addresses: Vec::new(),
+            has_others,
             dialling: 0,
             backoff: limits::JOIN_RETRY_MIN,
+            backoff_max,
             retry_at_ms: None,
             last_error: String::new(),
         }
@@ -86,14 +106,14 @@ impl FirstContact {
             self.retry_at_ms = None;
             return Some(JoinState::Joined);
         }
-        if self.dialling > 0 || self.addresses.is_empty() {
+        if self.dialling > 0 || (self.addresses.is_empty() && !self.has_others) {
             return Some(JoinState::Joining);
         }
         if self.retry_at_ms.is_some() {
             return None;
         }
         let wait = self.backoff.mul_f64(0.5 + jitter.clamp(0.0, 1.0));
-        self.backoff = (self.backoff * 2).min(limits::JOIN_RETRY_MAX);
+        self.backoff = (self.backoff * 2).min(self.backoff_max);
         self.retry_at_ms = Some(now_ms + wait.as_millis() as u64);
         Some(JoinState::Offline { retry_in: wait, reason: self.last_error.clone() })
     }
@@ -121,7 +141,7 @@ mod tests {
 
     #[test]
     fn backs_off_with_jitter_and_a_bound_then_starts_over_once_joined() {
-        let mut first = FirstContact::new();
+        let mut first = FirstContact::new(false, limits::JOIN_RETRY_MAX);
         first.add(vec![contact()]);
         let mut now = 0;
         let mut waits = Vec::new();
@@ -149,8 +169,20 @@ mod tests {
     }
 
     #[test]
+    fn the_first_that_is_named_and_a_few_others_are_tried() {
+        let contacts: Vec<_> = (0..9).map(|_| contact()).collect();
+        let twice: Vec<_> = contacts.iter().flat_map(|one| [one.clone(), (one.0, Multiaddr::empty())]).collect();
+        let at_once = limits::TAB_FIRST_CONTACTS_AT_ONCE;
+        let tried = to_try(twice.clone(), at_once);
+        assert_eq!((tried.len(), tried[0].0), (at_once, contacts[0].0));
+        assert!(tried.iter().all(|(_, addresses)| addresses.len() == 2));
+        assert_eq!(to_try(twice, 64).len(), 9);
+        assert!(to_try(Vec::new(), at_once).is_empty());
+    }
+
+    #[test]
     fn addresses_are_bounded_and_newest_first() {
-        let mut first = FirstContact::new();
+        let mut first = FirstContact::new(false, limits::JOIN_RETRY_MAX);
         for _ in 0..limits::BOOTSTRAP_ADDRESSES_MAX + 10 {
             first.add(vec![contact()]);
         }

@@ -5,7 +5,9 @@
 
 mod announcements;
 mod first_contact;
+mod idle;
 mod lookups;
+mod memory;
 mod neighbours;
 mod peers;
 mod reservations;
@@ -14,6 +16,7 @@ mod task;
 use crate::{
     config::{NodeConfig, Role},
     limits,
+    node::Traffic,
     store::StoreError,
 };
 use futures::{
@@ -21,8 +24,8 @@ use futures::{
     channel::{mpsc, oneshot},
 };
 use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol, swarm};
-use meganet_core::{head::Head, keys::BlindedKey, peer_list::PeerEntry};
-use std::time::Duration;
+use meganet_core::{head::Head, keys::BlindedKey, peer_list::PeerEntry, remembered::RememberedPeer};
+use std::{sync::Arc, time::Duration};
 
 pub(crate) use first_contact::JoinState;
 pub(crate) use peers::Peer;
@@ -84,6 +87,10 @@ pub(crate) enum Request {
     LearnPeers {
         from: PeerId,
         peers: Vec<PeerEntry>,
+    },
+    /// The good peers to remember, if they changed since they were asked for last.
+    Remembered {
+        reply: oneshot::Sender<Option<Vec<RememberedPeer>>>,
     },
 }
 
@@ -193,6 +200,10 @@ impl Network {
         self.send(Request::LearnPeers { from, peers }).await
     }
 
+    pub async fn remembered(&mut self) -> Result<Option<Vec<RememberedPeer>>, Gone> {
+        self.ask(|reply| Request::Remembered { reply }).await
+    }
+
     pub async fn snapshot(&mut self) -> Result<Snapshot, Gone> {
         self.ask(|reply| Request::Snapshot { reply }).await
     }
@@ -206,8 +217,13 @@ pub(crate) struct Started {
     pub local: PeerId,
 }
 
-/// Builds the swarm, listens, and runs the network task until every [`Network`] handle is dropped.
-pub(crate) async fn start(config: &NodeConfig) -> Result<Started, StartError> {
+/// Builds the swarm, listens, and runs the network task until every [`Network`] handle is dropped. `remembered` are the good
+/// peers of the last run; `traffic` tells which connections carry something.
+pub(crate) async fn start(
+    config: &NodeConfig,
+    remembered: Vec<RememberedPeer>,
+    traffic: Arc<Traffic>,
+) -> Result<Started, StartError> {
     let mut seed = config.identity_seed;
     let identity = Keypair::ed25519_from_bytes(&mut seed).unwrap_or_else(|_| Keypair::generate_ed25519());
     let local = identity.public().to_peer_id();
@@ -229,7 +245,7 @@ pub(crate) async fn start(config: &NodeConfig) -> Result<Started, StartError> {
     let streams = swarm.behaviour().streams.new_control();
     let (requests, inbox) = mpsc::channel(limits::COMMAND_QUEUE);
     let (events_sender, events) = mpsc::channel(limits::EVENT_QUEUE);
-    let mut task = task::Task::new(swarm, config, inbox, events_sender);
+    let mut task = task::Task::new(swarm, config, remembered, traffic, inbox, events_sender);
     task.listening(listeners).await?;
     crate::platform::spawn(task.run());
     Ok(Started { network: Network { requests }, events, streams, local })

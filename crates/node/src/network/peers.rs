@@ -1,5 +1,6 @@
 //! Who this node is connected to, and at which addresses peers can be reached.
 
+use super::memory::Good;
 use crate::limits;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 use meganet_transport::proto::address::Signalled;
@@ -30,6 +31,8 @@ struct Entry {
     rtt: Option<Duration>,
     server: bool,
     verified: Vec<Multiaddr>,
+    /// Where this node dialled it, without `/p2p/PEER`.
+    dialled: Vec<Multiaddr>,
     /// Where others may signal to it, as it says itself.
     signalled: Vec<Multiaddr>,
     /// It has a reservation at this node.
@@ -109,6 +112,14 @@ pub(crate) fn split_peer(mut address: Multiaddr) -> Option<(PeerId, Multiaddr)> 
     }
 }
 
+/// A peer's address without the peer at its end.
+fn plain_of(peer: PeerId, address: &Multiaddr) -> Multiaddr {
+    match split_peer(address.clone()) {
+        Some((named, plain)) if named == peer => plain,
+        _ => address.clone(),
+    }
+}
+
 impl Peers {
     /// Returns whether this is the peer's first direct connection.
     pub fn connected(&mut self, peer: PeerId, id: ConnectionId, address: Multiaddr, relayed: bool) -> bool {
@@ -118,12 +129,40 @@ impl Peers {
             rtt: None,
             server: false,
             verified: Vec::new(),
+            dialled: Vec::new(),
             signalled: Vec::new(),
             is_reserved_here: false,
         });
         let first = !relayed && !entry.connections.iter().any(|(_, _, relayed)| !relayed);
         entry.connections.push((id, address, relayed));
         first
+    }
+
+    /// This node reached a connected peer there.
+    pub fn dialled(&mut self, peer: &PeerId, address: Multiaddr) {
+        if let Some(entry) = self.connected.get_mut(peer)
+            && !entry.dialled.contains(&address)
+        {
+            entry.dialled.insert(0, address);
+            entry.dialled.truncate(limits::ADDRESSES_PER_PEER_MAX);
+        }
+    }
+
+    /// Directly connected servers, where they can be dialled again after a restart, and whether this node did dial them. A
+    /// `/webrtc` address is none of that: it is good as long as its relay is, which is remembered itself.
+    pub fn good(&self) -> Vec<Good> {
+        let servers = self.connected.iter().filter(|(_, entry)| entry.server && entry.is_direct());
+        let good = |(peer, entry): (&PeerId, &Entry)| {
+            let mut addresses = entry.dialled.clone();
+            for address in &entry.verified {
+                let plain = plain_of(*peer, address);
+                if meganet_transport::can_dial(&plain) && !addresses.contains(&plain) {
+                    addresses.push(plain);
+                }
+            }
+            Good { peer: *peer, addresses, is_dialled: !entry.dialled.is_empty() }
+        };
+        servers.map(good).filter(|good| !good.addresses.is_empty()).collect()
     }
 
     /// Returns whether the peer's last direct connection is gone.
@@ -155,13 +194,13 @@ impl Peers {
             .take(limits::ADDRESSES_PER_PEER_MAX)
             .cloned()
             .collect();
-        let plain = |address: &Multiaddr| match split_peer(address.clone()) {
-            Some((named, plain)) if named == peer => plain,
-            _ => address.clone(),
-        };
         let is_circuit = |address: &Multiaddr| meganet_transport::is_signalled(address) && address.iter().count() > 1;
-        entry.signalled =
-            listen.iter().map(plain).filter(is_circuit).take(limits::ADDRESSES_PER_PEER_MAX / 2).collect();
+        entry.signalled = listen
+            .iter()
+            .map(|address| plain_of(peer, address))
+            .filter(is_circuit)
+            .take(limits::ADDRESSES_PER_PEER_MAX / 2)
+            .collect();
         entry.verified.clone()
     }
 
@@ -189,9 +228,14 @@ impl Peers {
         direct.map(|(peer, entry)| (*peer, addresses(entry))).filter(|(_, addresses)| !addresses.is_empty()).collect()
     }
 
+    /// Directly connected peers, and whether each is a server.
+    pub fn direct(&self) -> impl Iterator<Item = (&PeerId, bool)> {
+        self.connected.iter().filter(|(_, entry)| entry.is_direct()).map(|(peer, entry)| (peer, entry.server))
+    }
+
     /// Directly connected peers that are no servers.
     pub fn neighbours(&self) -> usize {
-        self.connected.values().filter(|entry| entry.is_direct() && !entry.server).count()
+        self.direct().filter(|(_, is_server)| !is_server).count()
     }
 
     /// UDP addresses of connected servers' `webrtc-direct` listeners: each answers STUN there.
@@ -221,7 +265,7 @@ impl Peers {
     }
 
     pub fn direct_count(&self) -> usize {
-        self.connected.keys().filter(|peer| self.is_direct(peer)).count()
+        self.direct().count()
     }
 
     /// Whether an address that a stranger named may be dialled: a public one, or one of a local network that this node is

@@ -26,12 +26,17 @@ impl Reservations {
         self.refused.remove(peer);
     }
 
+    /// Whether a relay keeps a place for this node, or was asked to.
+    pub fn holds(&self, peer: &PeerId) -> bool {
+        self.held.values().any(|held| held == peer)
+    }
+
     /// The relay to ask next, servers first.
     pub fn next(&self) -> Option<PeerId> {
         if self.held.len() >= limits::RESERVATIONS_WANTED {
             return None;
         }
-        let is_free = |peer: &&PeerId| !self.refused.contains(peer) && !self.held.values().any(|held| held == *peer);
+        let is_free = |peer: &&PeerId| !self.refused.contains(peer) && !self.holds(peer);
         self.relays.keys().filter(is_free).max_by_key(|peer| self.relays.get(peer)).copied()
     }
 

@@ -3,8 +3,9 @@
 use super::{
     LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError,
     announcements::Announcements,
-    first_contact::{FirstContact, JoinState},
+    first_contact::{self, FirstContact, JoinState},
     lookups::Lookups,
+    memory::Memory,
     neighbours::Neighbours,
     peers::{self, Peers, Scope, scope_of},
     reservations::Reservations,
@@ -12,7 +13,8 @@ use super::{
 use crate::{
     behaviour::{Behaviour, BehaviourEvent},
     config::{NodeConfig, Role},
-    limits::protocol,
+    limits::{self, protocol},
+    node::Traffic,
     platform,
 };
 use futures::{
@@ -26,8 +28,9 @@ use libp2p::{
     identify, kad, relay,
     swarm::{ConnectionId, DialError, SwarmEvent},
 };
+use meganet_core::remembered::RememberedPeer;
 use meganet_transport::{StunServers, proto::address::Signalled, signalling::is_relayed_endpoint};
-use std::{collections::HashMap, pin::pin, time::Duration};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 /// The task looks at its timers at least this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -36,6 +39,8 @@ const FIRST_CONTACT_CHECK: Duration = Duration::from_secs(15);
 
 mod meeting;
 mod providers;
+mod remembering;
+mod upkeep;
 
 use providers::ProviderDials;
 
@@ -54,6 +59,7 @@ pub(super) struct Task {
     dials: HashMap<ConnectionId, Dial>,
     reservations: Reservations,
     neighbours: Neighbours,
+    memory: Memory,
     providers: ProviderDials,
     fallbacks: Vec<Fallback>,
     announcements: Announcements,
@@ -62,11 +68,15 @@ pub(super) struct Task {
     /// No external addresses were configured: the listen addresses are taken for reachable.
     listens_publicly: bool,
     first_checked_ms: u64,
+    /// How long until first contacts that went away are tried once more.
+    first_check_every: Duration,
+    idle_checked_ms: u64,
+    traffic: Arc<Traffic>,
 }
 
 enum Dial {
     Command(oneshot::Sender<Result<(), String>>),
-    FirstContact,
+    FirstContact { peer: PeerId, addresses: Vec<Multiaddr> },
 }
 
 /// A peer's WebSocket addresses, for when it does not answer at the others.
@@ -104,9 +114,12 @@ impl Task {
     pub fn new(
         swarm: Swarm<Behaviour>,
         config: &NodeConfig,
+        remembered: Vec<RememberedPeer>,
+        traffic: Arc<Traffic>,
         inbox: mpsc::Receiver<Request>,
         events: mpsc::Sender<NetworkEvent>,
     ) -> Self {
+        let memory = Memory::new(remembered, platform::unix_ms());
         let mut task = Self {
             swarm,
             role: config.role,
@@ -115,19 +128,24 @@ impl Task {
             untold: Vec::new(),
             peers: Peers::default(),
             lookups: Lookups::default(),
-            first: FirstContact::new(),
+            first: FirstContact::new(!memory.is_empty(), config.role.join_retry_max()),
             join: JoinState::Joining,
             dials: HashMap::new(),
             reservations: Reservations::default(),
             neighbours: Neighbours::default(),
+            memory,
             providers: ProviderDials::default(),
             fallbacks: Vec::new(),
             announcements: Announcements::default(),
             stun: config.stun.get().is_empty().then(|| config.stun.clone()),
             listens_publicly: config.external.is_empty(),
             first_checked_ms: 0,
+            first_check_every: FIRST_CONTACT_CHECK,
+            idle_checked_ms: 0,
+            traffic,
         };
         task.add_bootstrap(config.bootstrap.clone());
+        task.dial_remembered(limits::REMEMBERED_DIALS);
         task
     }
 
@@ -202,19 +220,11 @@ impl Task {
         self.dial_neighbour(now_ms);
         self.dial_fallbacks(now_ms);
         self.announce_again(now_ms);
-        let check = now_ms.saturating_sub(self.first_checked_ms) >= FIRST_CONTACT_CHECK.as_millis() as u64;
-        if self.first.is_due(now_ms) || (check && self.misses_first_contact()) {
-            let known = self.first.known().to_vec();
-            self.dial_first_contacts(known);
+        self.close_idle(now_ms);
+        if self.first.is_due(now_ms) {
+            self.dial_everybody_known();
         }
-        if check {
-            self.first_checked_ms = now_ms;
-        }
-    }
-
-    /// Whether this node is joined, and yet no first contact is connected.
-    fn misses_first_contact(&self) -> bool {
-        self.join == JoinState::Joined && !self.first.known().iter().any(|(peer, _)| self.peers.is_direct(peer))
+        self.check_first_contact(now_ms);
     }
 
     fn tell(&mut self, event: NetworkEvent) {
@@ -292,6 +302,9 @@ impl Task {
             Request::KnownPeers { to, reply } => {
                 let _ = reply.send(self.known_peers(to));
             }
+            Request::Remembered { reply } => {
+                let _ = reply.send(self.remembered());
+            }
             Request::LearnPeers { from, peers } => self.learn_peers(from, peers),
             Request::Snapshot { reply } => {
                 let local = *self.swarm.local_peer_id();
@@ -347,25 +360,13 @@ impl Task {
     }
 
     fn dial_first_contacts(&mut self, contacts: Vec<(PeerId, Multiaddr)>) {
-        let mut by_peer: HashMap<PeerId, Vec<Multiaddr>> = HashMap::new();
-        for (peer, address) in contacts {
-            by_peer.entry(peer).or_default().push(address);
-        }
-        for (peer, addresses) in by_peer {
-            if self.peers.is_direct(&peer) {
+        for (peer, addresses) in first_contact::to_try(contacts, self.role.first_contacts_at_once()) {
+            if self.peers.is_direct(&peer) || self.is_being_dialled(&peer, &addresses) {
                 continue;
             }
             // A dial to an address the peer had before a restart must not hold up one to its new address; the number of
             // dials under way has its own bound.
-            let options = self.dial_options(peer, addresses);
-            let id = options.connection_id();
-            match self.swarm.dial(options) {
-                Ok(()) => {
-                    self.first.dial_started();
-                    self.dials.insert(id, Dial::FirstContact);
-                }
-                Err(error) => tracing::debug!(%peer, %error, "first contact not dialled"),
-            }
+            self.dial_to_join(peer, addresses);
         }
         let state = self.first.check(self.peers.direct_count(), platform::monotonic_ms(), Self::jitter());
         self.set_join(state);
@@ -378,14 +379,20 @@ impl Task {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let address = endpoint.get_remote_address().clone();
                 let relayed = is_relayed_endpoint(&endpoint);
+                let mut dialled = None;
                 // What was signalled has an address that says nothing of the way.
                 if endpoint.is_dialer() && !relayed && scope_of(&address).is_some() {
                     let plain = peers::split_peer(address.clone()).map_or_else(|| address.clone(), |(_, plain)| plain);
-                    self.peers.remember(peer_id, plain);
+                    self.peers.remember(peer_id, plain.clone());
+                    dialled = Some(plain);
                 }
                 let first_direct = self.peers.connected(peer_id, connection_id, address, relayed);
+                if let Some(plain) = dialled {
+                    self.peers.dialled(&peer_id, plain);
+                }
                 self.dial_ended(connection_id, None);
                 if first_direct {
+                    self.memory.connected(peer_id, platform::monotonic_ms());
                     self.tell(NetworkEvent::Connected(peer_id));
                     if self.first.is_known(&peer_id) && self.join == JoinState::Joined {
                         // Back after a restart, or one more: what is held is announced there too.
@@ -399,10 +406,10 @@ impl Task {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
                 if self.peers.disconnected(peer_id, connection_id) {
                     self.reservations.disconnected(&peer_id);
+                    self.memory.disconnected(&peer_id);
                     self.tell(NetworkEvent::Disconnected(peer_id));
                     if self.peers.direct_count() == 0 {
-                        let known = self.first.known().to_vec();
-                        self.dial_first_contacts(known);
+                        self.dial_everybody_known();
                     }
                 }
             }
@@ -444,7 +451,10 @@ impl Task {
             Some(Dial::Command(reply)) => {
                 let _ = reply.send(error.map_or(Ok(()), Err));
             }
-            Some(Dial::FirstContact) => {
+            Some(Dial::FirstContact { peer, .. }) => {
+                if error.is_some() {
+                    self.not_reached(&peer);
+                }
                 let now = platform::monotonic_ms();
                 let state = self.first.dial_ended(error, self.peers.direct_count(), now, Self::jitter());
                 self.set_join(state);
@@ -457,10 +467,10 @@ impl Task {
     }
 
     /// A fallback to a first contact counts as another try at joining.
-    fn fallback_started(&mut self, id: ConnectionId, peer: &PeerId) {
-        if self.first.is_known(peer) {
+    fn fallback_started(&mut self, id: ConnectionId, peer: PeerId, addresses: Vec<Multiaddr>) {
+        if self.first.is_known(&peer) || self.memory.knows(&peer) {
             self.first.dial_started();
-            self.dials.insert(id, Dial::FirstContact);
+            self.dials.insert(id, Dial::FirstContact { peer, addresses });
         }
     }
 

@@ -33,6 +33,10 @@ const LOST_AFTER: Duration = Duration::from_secs(15);
 /// Frames that break the protocol on one connection before it is closed.
 const VIOLATIONS_MAX: u32 = 32;
 
+/// The end that made `init` closes it at once. Firefox misses that when it comes with the opening (153: every other time from
+/// Chromium), never closes its half, and the other end waits for that in vain: after this time this end closes it too.
+const INIT_OPEN_MAX: Duration = Duration::from_secs(1);
+
 /// Wakes a connection's task, from anywhere.
 #[derive(Default)]
 pub(super) struct Wake {
@@ -114,7 +118,8 @@ impl Drop for PeerConnection {
 enum Init {
     None,
     Expected,
-    Made { _channel: RtcDataChannel },
+    Made { channel: RtcDataChannel, close_at_ms: u64 },
+    Closing { _channel: RtcDataChannel },
 }
 
 pub(super) struct Task {
@@ -251,7 +256,8 @@ impl Task {
         while let Some(event) = self.events.pop() {
             match event {
                 Event::Opened(data) if matches!(self.init, Init::Expected) && data.label() == INIT_LABEL => {
-                    self.init = Init::Made { _channel: data };
+                    let close_at_ms = clock::now_ms() + INIT_OPEN_MAX.as_millis() as u64;
+                    self.init = Init::Made { channel: data, close_at_ms };
                 }
                 Event::Opened(data) => match self.backend.accept() {
                     Some(channel) => self.add(data, channel),
@@ -320,6 +326,25 @@ impl Task {
         }
     }
 
+    /// Closes `init` if the other end's closing of it is overdue; when it will be, ms.
+    fn look_after_init(&mut self, now_ms: u64) -> Option<u64> {
+        match std::mem::replace(&mut self.init, Init::None) {
+            Init::Made { channel, close_at_ms } if close_at_ms <= now_ms => {
+                channel.close();
+                self.init = Init::Closing { _channel: channel };
+                None
+            }
+            Init::Made { channel, close_at_ms } => {
+                self.init = Init::Made { channel, close_at_ms };
+                Some(close_at_ms)
+            }
+            other => {
+                self.init = other;
+                None
+            }
+        }
+    }
+
     /// Opens, sends and closes what streams want; when to come back without being woken, ms.
     fn look_after_streams(&mut self, now_ms: u64) -> Option<u64> {
         while let Some(channel) = self.backend.next_fresh() {
@@ -327,7 +352,7 @@ impl Task {
             self.add(data, channel);
         }
         self.send();
-        let mut wake_at_ms = self.lost_at_ms;
+        let mut wake_at_ms = [self.lost_at_ms, self.look_after_init(now_ms)].into_iter().flatten().min();
         for entry in self.entries.values_mut() {
             entry.channel.handle_timeout(now_ms);
             if !entry.closing && entry.channel.may_close(now_ms) {

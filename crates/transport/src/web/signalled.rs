@@ -20,6 +20,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -27,6 +28,9 @@ use web_sys::{
     RtcConfiguration, RtcDataChannel, RtcDataChannelState, RtcIceCandidateInit, RtcIceServer, RtcPeerConnection,
     RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType,
 };
+
+/// How long `init` stays open: Firefox misses a close that comes with the opening.
+const INIT_OPEN_MIN: Duration = Duration::from_millis(50);
 
 /// What callbacks report.
 enum Event {
@@ -158,7 +162,11 @@ impl Signalled {
         if let Some(Begun { init: Some(init), close_init: true, .. }) = &self.begun
             && init.ready_state() == RtcDataChannelState::Open
         {
-            init.close();
+            let init = init.clone();
+            wasm_bindgen_futures::spawn_local(async move {
+                crate::clock::sleep(INIT_OPEN_MIN).await;
+                init.close();
+            });
         }
     }
 }

@@ -9,6 +9,7 @@
     reason = "a test program ends where it finds a fault"
 )]
 
+mod budget;
 mod figures;
 mod join;
 mod transport;
@@ -27,6 +28,8 @@ struct Arguments {
 enum Bench {
     /// From opening the page to reading a site, and how fast bytes come
     Join(join::Options),
+    /// How many peer connections a tab begins that looks sites up and browses
+    Budget(budget::Options),
     /// The transport alone, beside bare data channels and js-libp2p
     Transport(transport::Options),
 }
@@ -35,6 +38,7 @@ enum Bench {
 async fn main() -> Result<()> {
     match Arguments::parse().bench {
         Bench::Join(options) => join::run(&options).await,
+        Bench::Budget(options) => budget::run(&options).await,
         Bench::Transport(options) => transport::run(&options).await,
     }
 }

@@ -67,11 +67,11 @@ impl Task {
             if self.peers.is_direct(&peer) {
                 continue;
             }
-            let options = DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Always).build();
+            let options = DialOpts::peer_id(peer).addresses(addresses.clone()).condition(PeerCondition::Always).build();
             let id = options.connection_id();
             if self.swarm.dial(options).is_ok() {
                 tracing::info!(%peer, "no answer over UDP: trying WebSocket");
-                self.fallback_started(id, &peer);
+                self.fallback_started(id, peer, addresses);
             }
         }
     }

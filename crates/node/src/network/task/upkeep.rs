@@ -1,0 +1,56 @@
+//! What a node does about its connections now and then: first contacts are looked for, idle ones are let go of.
+
+use super::{FIRST_CONTACT_CHECK, Task};
+use crate::{
+    config::Role,
+    limits,
+    network::{
+        first_contact::JoinState,
+        idle::{self, Held},
+    },
+};
+use libp2p::PeerId;
+
+impl Task {
+    /// Looks for first contacts that went away. To a tab each try costs of what it may begin, and it has others.
+    pub(super) fn check_first_contact(&mut self, now_ms: u64) {
+        if now_ms.saturating_sub(self.first_checked_ms) < self.first_check_every.as_millis() as u64 {
+            return;
+        }
+        self.first_checked_ms = now_ms;
+        if !self.misses_first_contact() {
+            self.first_check_every = FIRST_CONTACT_CHECK;
+            return;
+        }
+        if self.role == Role::Tab {
+            self.first_check_every = (self.first_check_every * 2).min(limits::FIRST_CONTACT_RETRY_MAX);
+        }
+        let known = self.first.known().to_vec();
+        self.dial_first_contacts(known);
+    }
+
+    /// Lets go of what carries nothing: a tab's connections are few.
+    pub(super) fn close_idle(&mut self, now_ms: u64) {
+        if self.role != Role::Tab || now_ms.saturating_sub(self.idle_checked_ms) < limits::IDLE_CHECK.as_millis() as u64
+        {
+            return;
+        }
+        self.idle_checked_ms = now_ms;
+        let used = self.traffic.used(|peer| self.peers.is_direct(peer));
+        let held = |(peer, is_server): (&PeerId, bool)| Held {
+            peer: *peer,
+            is_server,
+            is_needed: self.first.is_known(peer) || self.reservations.holds(peer),
+            used_ms: used.get(peer).copied().max(self.memory.connected_since(peer)).unwrap_or(now_ms),
+        };
+        for peer in idle::to_close(self.peers.direct().map(held).collect(), now_ms) {
+            tracing::debug!(%peer, "nothing goes over its connection any more");
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+    }
+
+    /// Whether this node is joined, and yet no first contact is connected.
+    fn misses_first_contact(&self) -> bool {
+        self.join == JoinState::Joined && !self.first.known().iter().any(|(peer, _)| self.peers.is_direct(peer))
+    }
+}
