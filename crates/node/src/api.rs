@@ -3,7 +3,9 @@
 //! The interface, the command line and another tab all talk to a node through these and nothing else, so the same
 //! messages cross a function call, a local socket or a `BroadcastChannel` (encoded with [`encode`] and [`decode`]).
 
+use crate::exchange::ShownPath;
 use meganet_core::{address::Address, hash::ChunkId};
+use meganet_transport::signalling::Way;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// What a client asks of a node. Every command gets exactly one [`Reply`] or one [`ApiError`].
@@ -148,6 +150,38 @@ pub struct PeerInfo {
     pub address: String,
     pub relayed: bool,
     pub rtt_ms: Option<u32>,
+    /// The ways to it that content may take.
+    pub paths: Vec<PathInfo>,
+}
+
+/// One way to a peer that content may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathInfo {
+    pub way: PathWay,
+    /// What came over it while the peer was connected: chunks, and what goes with them.
+    pub received_bytes: u64,
+    /// Content is asked for over this one now.
+    pub in_use: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathWay {
+    /// WebRTC, QUIC or TCP.
+    Direct,
+    WebSocket,
+    /// A relay that is willing to carry content.
+    Relayed,
+}
+
+impl From<ShownPath> for PathInfo {
+    fn from(ShownPath { way, received_bytes, in_use }: ShownPath) -> Self {
+        let way = match way {
+            Way::Direct => PathWay::Direct,
+            Way::WebSocket => PathWay::WebSocket,
+            Way::Relayed => PathWay::Relayed,
+        };
+        Self { way, received_bytes, in_use }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -13,7 +13,9 @@ use libp2p::{
     kad, ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
-use meganet_transport::signalling::{self, DirectOnly, HostsOnly, Through, WithoutCircuits};
+use meganet_transport::signalling::{
+    self, DirectOnly, HostsOnly, Only, OverWebSocket, Through, WithoutCircuits, WithoutWebSocket,
+};
 use std::num::NonZeroU32;
 
 /// What the swarm runs.
@@ -28,7 +30,11 @@ pub struct Behaviour {
     pub relay_client: relay::client::Behaviour,
     pub signalling: signalling::Behaviour,
     pub relay: Toggle<Through<WithoutCircuits, relay::Behaviour>>,
+    /// Streams of `/meganet/peers/1`.
     pub streams: DirectOnly<libp2p_stream::Behaviour>,
+    // Those of `/meganet/exchange/1`: which connection they are opened on is chosen by what was measured.
+    pub exchange: Only<WithoutWebSocket, libp2p_stream::Behaviour>,
+    pub exchange_websocket: Only<OverWebSocket, libp2p_stream::Behaviour>,
 }
 
 impl Behaviour {
@@ -66,6 +72,8 @@ impl Behaviour {
                 .then(|| Through::new(relay::Behaviour::new(local, relay_config())))
                 .into(),
             streams: DirectOnly::new(libp2p_stream::Behaviour::new()),
+            exchange: Only::new(libp2p_stream::Behaviour::new()),
+            exchange_websocket: Only::new(libp2p_stream::Behaviour::new()),
         }
     }
 }

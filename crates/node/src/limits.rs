@@ -15,7 +15,7 @@ pub mod protocol {
 pub const TAB_CONNECTIONS_MAX: u32 = 32;
 /// Established connections of a native peer.
 pub const NATIVE_CONNECTIONS_MAX: u32 = 1_000;
-/// Connections to one peer: a direct and a relayed one, and a second of each while one replaces the other.
+/// Connections to one peer: a direct and a relayed one, and a second of each: one that replaces it, or a WebSocket beside.
 pub const CONNECTIONS_PER_PEER_MAX: u32 = 4;
 /// Inbound connections from one IP address; loopback is exempt.
 pub const CONNECTIONS_PER_IP_MAX: usize = 8;
@@ -101,6 +101,20 @@ pub const EXCHANGE_SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
 /// An answerer closes a stream that does not begin within this, or that stayed silent for this long.
 pub const EXCHANGE_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const EXCHANGE_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// A transfer from one peer lasts when so many bytes came; a way to the peer is measured over so many.
+pub const BULK_BYTES: u64 = 2 * 1024 * 1024;
+/// After so long without a question it is another transfer.
+pub const BULK_GAP: Duration = Duration::from_secs(10);
+/// Another way to the peer is probed with so many chunks at a time, until so many bytes came or so much time passed.
+pub const BULK_PROBE_CHUNKS: usize = 2;
+pub const BULK_PROBE_BYTES: u64 = 512 * 1024;
+pub const BULK_PROBE_PATIENCE: Duration = Duration::from_secs(4);
+/// One that is so many times slower than the present way is not tried any further.
+pub const BULK_HOPELESS_FACTOR: u64 = 4;
+/// The ways to a peer are measured anew after this.
+pub const BULK_MEASURE_INTERVAL: Duration = Duration::from_secs(120);
+/// A WebSocket connection beside a direct one is closed when nothing was asked for over it for this long.
+pub const BULK_IDLE: Duration = Duration::from_secs(60);
 /// Violations of one peer within [`VIOLATIONS_WINDOW`] after which it is banned.
 pub const VIOLATIONS_MAX: u32 = 8;
 pub const VIOLATIONS_WINDOW: Duration = Duration::from_secs(60);

@@ -1,9 +1,9 @@
 //! Starting a node and talking to it.
 
 use crate::{
-    api::{ApiError, Command, Contribution, Event, IDS_MAX, PeerInfo, Phase, Reply, Stage, Status},
+    api::{ApiError, Command, Contribution, Event, IDS_MAX, PathInfo, PeerInfo, Phase, Reply, Stage, Status},
     config::{NodeConfig, Role},
-    exchange::{self, Exchange},
+    exchange::{self, Exchange, PathTable},
     fetch::Means,
     limits,
     network::{self, JoinState, Network, NetworkEvent, StartError},
@@ -43,6 +43,7 @@ struct Inner {
     local: PeerId,
     agent: String,
     network: Network,
+    paths: PathTable,
     store: Arc<dyn Store>,
     sites: Sites,
     listeners: Listeners,
@@ -96,8 +97,9 @@ impl Node {
     pub async fn start(config: NodeConfig, store: Arc<dyn Store>) -> Result<NodeHandle, StartError> {
         let started_ms = platform::monotonic_ms();
         store.usage().await?;
-        let network::Started { network, events, mut streams, local } = network::start(&config).await?;
-        let inbound = streams.accept(limits::protocol::EXCHANGE).map_err(|_| StartError::Exchange)?;
+        let network::Started { network, events, mut streams, exchange: mut controls, paths, local } =
+            network::start(&config).await?;
+        let inbound = controls.accept().ok_or(StartError::Exchange)?;
         let asked = streams.accept(limits::protocol::PEERS).map_err(|_| StartError::Exchange)?;
         let (newly_connected, new_peers) = mpsc::channel(limits::EVENT_QUEUE);
         if config.role != Role::ShortLived {
@@ -113,7 +115,7 @@ impl Node {
         let (problems, problems_told) = Problems::new();
         let (received_much, much_received) = Signal::new();
         let (status_changed, status_changes) = Signal::new();
-        let exchange = Exchange::new(streams, config.role, traffic.clone());
+        let exchange = Exchange::new(controls, paths.clone(), config.role, traffic.clone());
         let means = Means {
             local,
             network: network.clone(),
@@ -140,6 +142,7 @@ impl Node {
             local,
             agent: config.agent.clone(),
             network,
+            paths,
             store,
             sites,
             listeners,
@@ -411,6 +414,7 @@ impl NodeHandle {
             address: peer.address.to_string(),
             relayed: peer.relayed,
             rtt_ms: peer.rtt.map(|rtt| rtt.as_millis() as u32),
+            paths: inner.paths.shown(&peer.peer).into_iter().map(PathInfo::from).collect(),
         };
         Ok(Status {
             peer_id: inner.local.to_string(),

@@ -13,6 +13,7 @@ mod task;
 
 use crate::{
     config::{NodeConfig, Role},
+    exchange::{Controls, PathTable},
     limits,
     store::StoreError,
 };
@@ -202,7 +203,12 @@ impl Network {
 pub(crate) struct Started {
     pub network: Network,
     pub events: mpsc::Receiver<NetworkEvent>,
+    /// For `/meganet/peers/1`.
     pub streams: libp2p_stream::Control,
+    /// For `/meganet/exchange/1`.
+    pub exchange: Controls,
+    /// The connections to each peer, as the exchange sees them.
+    pub paths: PathTable,
     pub local: PeerId,
 }
 
@@ -226,13 +232,19 @@ pub(crate) async fn start(config: &NodeConfig) -> Result<Started, StartError> {
     for address in &config.external {
         swarm.add_external_address(address.clone());
     }
-    let streams = swarm.behaviour().streams.new_control();
+    let behaviour = swarm.behaviour();
+    let streams = behaviour.streams.new_control();
+    let exchange = Controls {
+        direct: behaviour.exchange.new_control(),
+        websocket: behaviour.exchange_websocket.new_control(),
+    };
+    let (paths, wishes) = PathTable::new();
     let (requests, inbox) = mpsc::channel(limits::COMMAND_QUEUE);
     let (events_sender, events) = mpsc::channel(limits::EVENT_QUEUE);
-    let mut task = task::Task::new(swarm, config, inbox, events_sender);
+    let mut task = task::Task::new(swarm, config, (inbox, events_sender), (paths.clone(), wishes));
     task.listening(listeners).await?;
     crate::platform::spawn(task.run());
-    Ok(Started { network: Network { requests }, events, streams, local })
+    Ok(Started { network: Network { requests }, events, streams, exchange, paths, local })
 }
 
 /// How the swarm itself is set.

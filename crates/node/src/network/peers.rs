@@ -189,6 +189,28 @@ impl Peers {
         direct.map(|(peer, entry)| (*peer, addresses(entry))).filter(|(_, addresses)| !addresses.is_empty()).collect()
     }
 
+    /// Where a connected server listens for WebSocket, as far as it may be dialled there.
+    pub fn websockets(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        let Some(entry) = self.connected.get(peer).filter(|entry| entry.server) else { return Vec::new() };
+        let plain = |address: Multiaddr| split_peer(address.clone()).map_or(address, |(_, plain)| plain);
+        let mut addresses = self.addresses(peer);
+        addresses.extend(entry.verified.iter().cloned().map(plain));
+        let usable = |address: &Multiaddr| {
+            meganet_transport::is_websocket(address) && meganet_transport::can_dial(address) && self.may_dial(address)
+        };
+        addresses.retain(usable);
+        addresses.sort();
+        addresses.dedup();
+        addresses
+    }
+
+    /// Whether a peer has a direct connection other than this one; `false` while this one is not established.
+    pub fn has_another(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        let Some(entry) = self.connected.get(peer) else { return false };
+        let is_other = |(other, _, relayed): &(ConnectionId, Multiaddr, bool)| *other != id && !relayed;
+        entry.connections.iter().any(|(other, ..)| *other == id) && entry.connections.iter().any(is_other)
+    }
+
     /// Directly connected peers that are no servers.
     pub fn neighbours(&self) -> usize {
         self.connected.values().filter(|entry| entry.is_direct() && !entry.server).count()

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     behaviour::{Behaviour, BehaviourEvent},
     config::{NodeConfig, Role},
+    exchange::PathTable,
     limits::protocol,
     platform,
 };
@@ -26,7 +27,7 @@ use libp2p::{
     identify, kad, relay,
     swarm::{ConnectionId, DialError, SwarmEvent},
 };
-use meganet_transport::{StunServers, proto::address::Signalled, signalling::is_relayed_endpoint};
+use meganet_transport::{StunServers, proto::address::Signalled, signalling::Way};
 use std::{collections::HashMap, pin::pin, time::Duration};
 
 /// The task looks at its timers at least this often.
@@ -34,6 +35,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often a node that still has other peers tries a first contact that went away: it may have restarted empty.
 const FIRST_CONTACT_CHECK: Duration = Duration::from_secs(15);
 
+mod beside;
 mod meeting;
 mod providers;
 
@@ -56,6 +58,11 @@ pub(super) struct Task {
     neighbours: Neighbours,
     providers: ProviderDials,
     fallbacks: Vec<Fallback>,
+    paths: PathTable,
+    /// Wakes when a WebSocket connection is wanted beside another.
+    wishes: mpsc::Receiver<()>,
+    /// WebSocket connections that were opened, or are being opened, for that.
+    beside: HashMap<ConnectionId, PeerId>,
     announcements: Announcements,
     /// Who is asked for this node's address as others see it, unless that was configured.
     stun: Option<StunServers>,
@@ -104,8 +111,8 @@ impl Task {
     pub fn new(
         swarm: Swarm<Behaviour>,
         config: &NodeConfig,
-        inbox: mpsc::Receiver<Request>,
-        events: mpsc::Sender<NetworkEvent>,
+        (inbox, events): (mpsc::Receiver<Request>, mpsc::Sender<NetworkEvent>),
+        (paths, wishes): (PathTable, mpsc::Receiver<()>),
     ) -> Self {
         let mut task = Self {
             swarm,
@@ -122,6 +129,9 @@ impl Task {
             neighbours: Neighbours::default(),
             providers: ProviderDials::default(),
             fallbacks: Vec::new(),
+            paths,
+            wishes,
+            beside: HashMap::new(),
             announcements: Announcements::default(),
             stun: config.stun.get().is_empty().then(|| config.stun.clone()),
             listens_publicly: config.external.is_empty(),
@@ -162,6 +172,7 @@ impl Task {
         enum Next {
             Request(Option<Request>),
             Swarm(Option<SwarmEvent<BehaviourEvent>>),
+            Wish,
             Timer,
         }
         loop {
@@ -182,6 +193,7 @@ impl Task {
                 futures::select! {
                     request = request => Next::Request(request),
                     event = event => Next::Swarm(event),
+                    _ = self.wishes.next() => Next::Wish,
                     () = timer => Next::Timer,
                 }
             };
@@ -189,6 +201,7 @@ impl Task {
                 Next::Request(Some(Request::ShutDown)) => return,
                 Next::Request(Some(request)) => self.on_request(request),
                 Next::Swarm(Some(event)) => self.on_swarm_event(event),
+                Next::Wish => self.dial_beside(),
                 Next::Timer => {}
                 Next::Request(None) | Next::Swarm(None) => return,
             }
@@ -201,6 +214,7 @@ impl Task {
         self.dial_waiting_providers(now_ms);
         self.dial_neighbour(now_ms);
         self.dial_fallbacks(now_ms);
+        self.close_idle_beside();
         self.announce_again(now_ms);
         let check = now_ms.saturating_sub(self.first_checked_ms) >= FIRST_CONTACT_CHECK.as_millis() as u64;
         if self.first.is_due(now_ms) || (check && self.misses_first_contact()) {
@@ -377,7 +391,11 @@ impl Task {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let address = endpoint.get_remote_address().clone();
-                let relayed = is_relayed_endpoint(&endpoint);
+                let way = Way::of(&endpoint);
+                let relayed = way == Way::Relayed;
+                if !relayed {
+                    self.paths.appeared(peer_id, way);
+                }
                 // What was signalled has an address that says nothing of the way.
                 if endpoint.is_dialer() && !relayed && scope_of(&address).is_some() {
                     let plain = peers::split_peer(address.clone()).map_or_else(|| address.clone(), |(_, plain)| plain);
@@ -395,8 +413,13 @@ impl Task {
                     self.set_join(state);
                 }
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, endpoint, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
+                self.beside.remove(&connection_id);
+                let way = Way::of(&endpoint);
+                if way != Way::Relayed {
+                    self.paths.vanished(peer_id, way);
+                }
                 if self.peers.disconnected(peer_id, connection_id) {
                     self.reservations.disconnected(&peer_id);
                     self.tell(NetworkEvent::Disconnected(peer_id));
@@ -408,6 +431,9 @@ impl Task {
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error, .. } => {
                 tracing::debug!(peer = ?peer_id, %error, "dial failed");
+                if let Some(peer) = self.beside.remove(&connection_id) {
+                    self.paths.no_websocket(&peer);
+                }
                 if let Some(peer) = &peer_id {
                     self.fall_back_now(peer);
                 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    config::Role, exchange::Exchange, network::Network, network::Request, signal::Problems, store::MemoryStore,
+    exchange::Exchange, network::Network, network::Request, signal::Problems, store::MemoryStore,
 };
 use libp2p::PeerId;
 use meganet_core::{
@@ -55,12 +55,11 @@ fn bench() -> Bench {
             }
         }
     });
-    let streams = libp2p_stream::Behaviour::new().new_control();
     let (received_much, much_received) = Signal::new();
     let means = Means {
         local: PeerId::random(),
         network,
-        exchange: Exchange::new(streams, Role::Native, Arc::default()),
+        exchange: Exchange::for_tests(),
         store: store.clone(),
         connected: Arc::default(),
         problems: Problems::new().0,

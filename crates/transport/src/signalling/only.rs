@@ -1,4 +1,4 @@
-//! Keeps a protocol off relayed connections: circuits are short and small, for signalling.
+//! Keeps a protocol to connections of one kind: most stay off relayed ones, whose circuits are short and small, for signalling.
 
 use either::Either;
 use libp2p::{
@@ -12,6 +12,7 @@ use libp2p::{
 };
 use std::{
     collections::{HashMap, HashSet},
+    marker::PhantomData,
     task::{Context, Poll},
 };
 
@@ -29,34 +30,106 @@ pub fn is_relayed(address: &Multiaddr) -> bool {
     relayed
 }
 
-/// A behaviour that sees direct connections only.
-pub struct DirectOnly<B> {
-    inner: B,
-    relayed: HashSet<ConnectionId>,
-    direct: HashMap<PeerId, Vec<ConnectionId>>,
+/// How a connection reaches the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// Directly, and not over WebSocket.
+    Direct,
+    /// Directly, over WebSocket.
+    WebSocket,
+    /// Through a relay.
+    Relayed,
 }
 
-impl<B> DirectOnly<B> {
-    /// Keeps `inner` off relayed connections.
-    pub fn new(inner: B) -> Self {
-        Self { inner, relayed: HashSet::new(), direct: HashMap::new() }
+impl Way {
+    /// All of them, the best first as long as nothing was measured.
+    pub const ALL: [Self; 3] = [Self::Direct, Self::WebSocket, Self::Relayed];
+
+    /// The way of an established connection.
+    #[must_use]
+    pub fn of(endpoint: &ConnectedPoint) -> Self {
+        match endpoint {
+            ConnectedPoint::Listener { local_addr, send_back_addr } => Self::between(local_addr, send_back_addr),
+            ConnectedPoint::Dialer { address, .. } => Self::between(address, address),
+        }
+    }
+
+    fn between(local: &Multiaddr, remote: &Multiaddr) -> Self {
+        if is_relayed(local) || is_relayed(remote) {
+            Self::Relayed
+        } else if crate::is_websocket(local) || crate::is_websocket(remote) {
+            Self::WebSocket
+        } else {
+            Self::Direct
+        }
     }
 }
 
-impl<B> std::ops::Deref for DirectOnly<B> {
+/// Which connections a behaviour sees.
+pub trait Ways: 'static {
+    /// Whether those of this way are among them.
+    fn has(way: Way) -> bool;
+}
+
+/// Every connection that no relay carries.
+pub enum Direct {}
+
+impl Ways for Direct {
+    fn has(way: Way) -> bool {
+        way != Way::Relayed
+    }
+}
+
+/// Direct connections other than WebSocket.
+pub enum WithoutWebSocket {}
+
+impl Ways for WithoutWebSocket {
+    fn has(way: Way) -> bool {
+        way == Way::Direct
+    }
+}
+
+/// Direct connections over WebSocket.
+pub enum OverWebSocket {}
+
+impl Ways for OverWebSocket {
+    fn has(way: Way) -> bool {
+        way == Way::WebSocket
+    }
+}
+
+/// A behaviour that sees direct connections only.
+pub type DirectOnly<B> = Only<Direct, B>;
+
+/// A behaviour that sees some connections only.
+pub struct Only<W, B> {
+    inner: B,
+    hidden: HashSet<ConnectionId>,
+    seen: HashMap<PeerId, Vec<ConnectionId>>,
+    ways: PhantomData<W>,
+}
+
+impl<W: Ways, B> Only<W, B> {
+    /// Keeps `inner` to the connections of these ways.
+    pub fn new(inner: B) -> Self {
+        Self { inner, hidden: HashSet::new(), seen: HashMap::new(), ways: PhantomData }
+    }
+}
+
+impl<W, B> std::ops::Deref for Only<W, B> {
     type Target = B;
     fn deref(&self) -> &B {
         &self.inner
     }
 }
 
-impl<B> std::ops::DerefMut for DirectOnly<B> {
+impl<W, B> std::ops::DerefMut for Only<W, B> {
     fn deref_mut(&mut self) -> &mut B {
         &mut self.inner
     }
 }
 
-impl<B: NetworkBehaviour> NetworkBehaviour for DirectOnly<B> {
+impl<W: Ways, B: NetworkBehaviour> NetworkBehaviour for Only<W, B> {
     type ConnectionHandler = Either<THandler<B>, dummy::ConnectionHandler>;
     type ToSwarm = B::ToSwarm;
 
@@ -76,7 +149,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for DirectOnly<B> {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        if is_relayed(local) || is_relayed(remote) {
+        if !W::has(Way::between(local, remote)) {
             return Ok(Either::Right(dummy::ConnectionHandler));
         }
         self.inner.handle_established_inbound_connection(id, peer, local, remote).map(Either::Left)
@@ -100,7 +173,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for DirectOnly<B> {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        if is_relayed(address) {
+        if !W::has(Way::between(address, address)) {
             return Ok(Either::Right(dummy::ConnectionHandler));
         }
         self.inner.handle_established_outbound_connection(id, peer, address, role, port_use).map(Either::Left)
@@ -109,27 +182,27 @@ impl<B: NetworkBehaviour> NetworkBehaviour for DirectOnly<B> {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(event) => {
-                if is_relayed_endpoint(event.endpoint) {
-                    self.relayed.insert(event.connection_id);
+                if !W::has(Way::of(event.endpoint)) {
+                    self.hidden.insert(event.connection_id);
                     return;
                 }
-                let direct = self.direct.entry(event.peer_id).or_default();
-                let other_established = direct.len();
-                direct.push(event.connection_id);
+                let seen = self.seen.entry(event.peer_id).or_default();
+                let other_established = seen.len();
+                seen.push(event.connection_id);
                 self.inner.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
                     other_established,
                     ..event
                 }));
             }
             FromSwarm::ConnectionClosed(event) => {
-                if self.relayed.remove(&event.connection_id) {
+                if self.hidden.remove(&event.connection_id) {
                     return;
                 }
-                let direct = self.direct.entry(event.peer_id).or_default();
-                direct.retain(|id| *id != event.connection_id);
-                let remaining_established = direct.len();
+                let seen = self.seen.entry(event.peer_id).or_default();
+                seen.retain(|id| *id != event.connection_id);
+                let remaining_established = seen.len();
                 if remaining_established == 0 {
-                    self.direct.remove(&event.peer_id);
+                    self.seen.remove(&event.peer_id);
                 }
                 self.inner
                     .on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed { remaining_established, ..event }));
@@ -151,11 +224,11 @@ impl<B: NetworkBehaviour> NetworkBehaviour for DirectOnly<B> {
                 Poll::Ready(event) => event.map_in(Either::Left),
                 Poll::Pending => return Poll::Pending,
             };
-            // "Any" connection would be a relayed one too.
+            // "Any" connection would be a hidden one too.
             let ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::Any, event } = event else {
                 return Poll::Ready(event);
             };
-            if let Some(id) = self.direct.get(&peer_id).and_then(|direct| direct.last()) {
+            if let Some(id) = self.seen.get(&peer_id).and_then(|seen| seen.last()) {
                 return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(*id), event });
             }
         }
@@ -165,8 +238,26 @@ impl<B: NetworkBehaviour> NetworkBehaviour for DirectOnly<B> {
 /// The same of an established connection.
 #[must_use]
 pub fn is_relayed_endpoint(endpoint: &ConnectedPoint) -> bool {
-    match endpoint {
-        ConnectedPoint::Listener { local_addr, send_back_addr } => is_relayed(local_addr) || is_relayed(send_back_addr),
-        ConnectedPoint::Dialer { address, .. } => is_relayed(address),
+    Way::of(endpoint) == Way::Relayed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_of_an_address() {
+        let (relay, peer) = (PeerId::random(), PeerId::random());
+        let way = |text: &str| {
+            let address = text.replace("RELAY", &relay.to_string()).replace("PEER", &peer.to_string());
+            let address = address.parse().unwrap();
+            Way::between(&address, &address)
+        };
+        assert_eq!(way("/ip4/1.2.3.4/udp/1/quic-v1"), Way::Direct);
+        assert_eq!(way("/webrtc/p2p/PEER"), Way::Direct);
+        assert_eq!(way("/ip4/1.2.3.4/tcp/1/ws"), Way::WebSocket);
+        assert_eq!(way("/dns4/a.example/tcp/443/tls/ws/p2p/PEER"), Way::WebSocket);
+        assert_eq!(way("/ip4/1.2.3.4/tcp/1/ws/p2p/RELAY/p2p-circuit/p2p/PEER"), Way::Relayed);
+        assert_eq!(way("/p2p-circuit"), Way::Relayed);
     }
 }
