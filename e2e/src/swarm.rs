@@ -74,7 +74,12 @@ impl Swarm {
 
     /// Starts a native peer, and waits until it has joined through the bootstrap; with an empty store unless one of this name ran before.
     pub async fn peer(&self, name: &str) -> Result<Peer> {
-        Peer::start(&self.dir, name, &self.contact()).await
+        self.peer_with(name, P2P_LISTEN, &[]).await
+    }
+
+    /// The same, listening on these addresses and with more arguments.
+    pub async fn peer_with(&self, name: &str, listen: &[&str], more: &[OsString]) -> Result<Peer> {
+        Peer::start(&self.dir, name, &self.contact(), listen, more).await
     }
 
     /// The command line with a data directory of its own and no daemon: each command runs a short-lived node.
@@ -145,7 +150,7 @@ struct PeerStatus {
 }
 
 impl Peer {
-    async fn start(dir: &Path, name: &str, bootstrap: &str) -> Result<Self> {
+    async fn start(dir: &Path, name: &str, bootstrap: &str, listen: &[&str], more: &[OsString]) -> Result<Self> {
         let commands = Commands::new(dir, name, bootstrap);
         let mut arguments: Vec<OsString> = vec!["peer".into(), "--json".into()];
         arguments.extend([
@@ -154,9 +159,10 @@ impl Peer {
             "--bootstrap".into(),
             bootstrap.into(),
         ]);
-        for listen in P2P_LISTEN {
+        for listen in listen {
             arguments.extend(["--listen".into(), listen.into()]);
         }
+        arguments.extend_from_slice(more);
         let mut process = Process::start(name, dir, &places::binary("meganet")?, arguments)?;
         let ready = process.json_line("its ready line").await?;
         let joined = |line: &str| {

@@ -160,6 +160,8 @@ pub struct PathInfo {
     pub way: PathWay,
     /// What came over it while the peer was connected: chunks, and what goes with them.
     pub received_bytes: u64,
+    /// There is such a connection now.
+    pub connected: bool,
     /// Content is asked for over this one now.
     pub in_use: bool,
 }
@@ -174,13 +176,13 @@ pub enum PathWay {
 }
 
 impl From<ShownPath> for PathInfo {
-    fn from(ShownPath { way, received_bytes, in_use }: ShownPath) -> Self {
-        let way = match way {
+    fn from(shown: ShownPath) -> Self {
+        let way = match shown.way {
             Way::Direct => PathWay::Direct,
             Way::WebSocket => PathWay::WebSocket,
             Way::Relayed => PathWay::Relayed,
         };
-        Self { way, received_bytes, in_use }
+        Self { way, received_bytes: shown.received_bytes, connected: shown.is_connected, in_use: shown.is_in_use }
     }
 }
 

@@ -114,7 +114,7 @@ pub const BULK_HOPELESS_FACTOR: u64 = 4;
 /// The ways to a peer are measured anew after this.
 pub const BULK_MEASURE_INTERVAL: Duration = Duration::from_secs(120);
 /// A WebSocket connection beside a direct one is closed when nothing was asked for over it for this long.
-pub const BULK_IDLE: Duration = Duration::from_secs(60);
+pub const BULK_IDLE: Duration = Duration::from_secs(30);
 /// Violations of one peer within [`VIOLATIONS_WINDOW`] after which it is banned.
 pub const VIOLATIONS_MAX: u32 = 8;
 pub const VIOLATIONS_WINDOW: Duration = Duration::from_secs(60);

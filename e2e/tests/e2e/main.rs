@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod bootstrap_gone;
+mod bulk;
 mod cookies;
 mod firefox;
 mod harness;

@@ -12,7 +12,8 @@ mod paths;
 
 pub(crate) use answer::{Answering, serve};
 pub(crate) use ask::{Answer, Controls, Exchange, Failure};
-pub(crate) use path_table::{PathTable, ShownPath};
+pub(crate) use path_table::PathTable;
+pub(crate) use paths::ShownPath;
 
 use bytes::Bytes;
 use futures::{AsyncWrite, AsyncWriteExt, StreamExt, channel::mpsc};

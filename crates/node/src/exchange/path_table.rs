@@ -1,7 +1,7 @@
 //! The ways to each connected peer, shared by those who ask (sessions), by who knows the connections (the network task), and by
 //! who shows them (the status).
 
-use super::paths::Paths;
+use super::paths::{Paths, ShownPath};
 use crate::{
     platform::{self, lock},
     signal::Signal,
@@ -13,14 +13,6 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
 };
-
-/// One way to a peer, as it is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ShownPath {
-    pub way: Way,
-    pub received_bytes: u64,
-    pub in_use: bool,
-}
 
 struct Entry {
     /// Tells this stay of the peer from earlier ones.
@@ -142,12 +134,7 @@ impl PathTable {
 
     /// The ways to a peer.
     pub fn shown(&self, peer: &PeerId) -> Vec<ShownPath> {
-        let shown = |paths: &mut Paths, _| {
-            let current = paths.current();
-            let shown = |(way, received_bytes)| ShownPath { way, received_bytes, in_use: way == current };
-            paths.shown().map(shown).collect()
-        };
-        self.with(peer, shown).unwrap_or_default()
+        self.with(peer, |paths, _| paths.shown().collect()).unwrap_or_default()
     }
 }
 
@@ -169,6 +156,7 @@ mod tests {
         let again = table.ask(peer);
         drop(asked);
         assert!(!table.is_websocket_idle(&peer) && again.stay != 0);
-        assert_eq!(table.shown(&peer), [ShownPath { way: Way::WebSocket, received_bytes: 0, in_use: true }]);
+        let shown = ShownPath { way: Way::WebSocket, received_bytes: 0, is_connected: true, is_in_use: true };
+        assert_eq!(table.shown(&peer), [shown]);
     }
 }

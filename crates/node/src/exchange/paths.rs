@@ -8,6 +8,15 @@
 use crate::limits;
 use meganet_transport::signalling::Way;
 
+/// One way to a peer, as it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShownPath {
+    pub way: Way,
+    pub received_bytes: u64,
+    pub is_connected: bool,
+    pub is_in_use: bool,
+}
+
 /// What came over one way while it was measured.
 #[derive(Debug, Default, Clone, Copy)]
 struct Meter {
@@ -305,10 +314,15 @@ impl Paths {
         line.open == 0 && now_ms.saturating_sub(line.used_ms) >= limits::BULK_IDLE.as_millis() as u64
     }
 
-    /// The ways that exist or carried something: each with the bytes that came over it.
-    pub fn shown(&self) -> impl Iterator<Item = (Way, u64)> {
+    /// The ways that exist or carried something.
+    pub fn shown(&self) -> impl Iterator<Item = ShownPath> {
         let shown = |way: &Way| self.exists(*way) || self.line(*way).received_bytes > 0;
-        Way::ALL.into_iter().filter(shown).map(|way| (way, self.line(way).received_bytes))
+        Way::ALL.into_iter().filter(shown).map(|way| ShownPath {
+            way,
+            received_bytes: self.line(way).received_bytes,
+            is_connected: self.exists(way),
+            is_in_use: self.exists(way) && self.current == way,
+        })
     }
 }
 
