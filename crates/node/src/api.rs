@@ -131,6 +131,8 @@ pub struct Status {
     pub joined_ms: Option<u64>,
     pub contribution: Contribution,
     pub peers: Vec<PeerInfo>,
+    /// Peers to which no direct path was found lately.
+    pub no_direct_path: Vec<NoDirectPath>,
     /// Own addresses, each with `/p2p/PEER`.
     pub addresses: Vec<String>,
     pub stored_bytes: u64,
@@ -140,6 +142,14 @@ pub struct Status {
     pub received_bytes: u64,
     /// `true` when nothing survives the end of this node.
     pub memory_only: bool,
+}
+
+/// A peer to which there is no direct path: the NATs between do not allow one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoDirectPath {
+    pub peer_id: String,
+    /// The peer whose relay carries its content; `None`: none does.
+    pub relay: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

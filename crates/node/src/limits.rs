@@ -152,9 +152,28 @@ pub const ANNOUNCEMENTS_AGAIN_MAX: usize = 1_000;
 pub const AGENT_MAX_CHARS: usize = 64;
 /// Agent strings and round-trip times are kept per connected peer only.
 pub const STATUS_PEERS_MAX: usize = 100;
-/// Relay circuits: signalling only.
+/// Circuits of other relays: signalling only.
 pub const CIRCUIT_MAX_BYTES: u64 = 128 * 1024;
 pub const CIRCUIT_MAX_DURATION: Duration = Duration::from_secs(120);
+/// Circuits of a relay that is willing to carry content; those that it grants to all in an hour are bounded as well.
+pub const CONTENT_CIRCUIT_BYTES: u64 = 16 * 1024 * 1024;
+pub const CONTENT_CIRCUIT_DURATION: Duration = Duration::from_secs(600);
+pub const CONTENT_CIRCUITS_PER_HOUR_MAX: usize = 65_536;
+/// One peer is granted one part of so many of them.
+pub const CONTENT_PEER_SHARE: usize = 2;
+/// A relay whose circuits carry less is taken for one that only helps with signalling.
+pub const CONTENT_CIRCUIT_MIN_BYTES: u64 = 1024 * 1024;
+/// A circuit that carried less was of no use: the next one waits.
+pub const CONTENT_CIRCUIT_WORTH_BYTES: u64 = 256 * 1024;
+/// Relays of which it is remembered whether they carry content.
+pub const CONTENT_RELAYS_MAX: usize = 256;
+/// Peers to which content goes through relays, or would.
+pub const DETOURS_MAX: usize = 64;
+/// Where no relay carries content the next try waits: twice as long each time, from the first to the last value.
+pub const DETOUR_RETRY_MIN: Duration = Duration::from_secs(15);
+pub const DETOUR_RETRY_MAX: Duration = Duration::from_secs(600);
+/// That there is no direct path is believed for this long.
+pub const NO_PATH_MEMORY: Duration = Duration::from_secs(600);
 pub const RESERVATIONS_MAX: usize = 1_000;
 pub const CIRCUITS_MAX: usize = 500;
 pub const RESERVATION_DURATION: Duration = Duration::from_secs(3_600);

@@ -1,7 +1,7 @@
 //! Starting a node and talking to it.
 
 use crate::{
-    api::{ApiError, Command, Contribution, Event, IDS_MAX, PathInfo, PeerInfo, Phase, Reply, Stage, Status},
+    api::{ApiError, Command, Contribution, Event, IDS_MAX, NoDirectPath, PathInfo, PeerInfo, Phase, Reply, Stage, Status},
     config::{NodeConfig, Role},
     exchange::{self, Exchange, PathTable},
     fetch::Means,
@@ -186,6 +186,11 @@ async fn follow_network(node: Weak, mut events: mpsc::Receiver<NetworkEvent>, fo
                 let _ = newly_connected.try_send(peer);
                 inner.sites.peers_changed();
             }
+            NetworkEvent::Carried(peer) => {
+                lock(&connected).insert(peer);
+                inner.sites.peers_changed();
+            }
+            NetworkEvent::Paths => {}
             NetworkEvent::Disconnected(peer) => {
                 lock(&connected).remove(&peer);
                 inner.sites.peers_changed();
@@ -405,7 +410,13 @@ impl NodeHandle {
     async fn status(&self) -> Result<Status, ApiError> {
         let inner = &self.inner;
         let snapshot = inner.network.clone().snapshot().await;
-        let (peers, addresses) = snapshot.map(|snapshot| (snapshot.peers, snapshot.addresses)).unwrap_or_default();
+        let (peers, addresses, no_direct_path) = snapshot
+            .map(|snapshot| (snapshot.peers, snapshot.addresses, snapshot.no_direct_path))
+            .unwrap_or_default();
+        let no_direct_path = no_direct_path.into_iter().map(|(peer, relay)| NoDirectPath {
+            peer_id: peer.to_string(),
+            relay: relay.map(|relay| relay.to_string()),
+        });
         let usage = inner.store.usage().await?;
         let state = lock(&inner.state);
         let info = |peer: network::Peer| PeerInfo {
@@ -423,6 +434,7 @@ impl NodeHandle {
             joined_ms: state.joined_ms,
             contribution: if inner.contributing.load(Ordering::Relaxed) { Contribution::On } else { Contribution::Off },
             peers: peers.into_iter().take(limits::STATUS_PEERS_MAX).map(info).collect(),
+            no_direct_path: no_direct_path.collect(),
             addresses: addresses.iter().map(ToString::to_string).collect(),
             stored_bytes: usage.bytes,
             stored_chunks: usage.chunks,

@@ -87,14 +87,16 @@ struct Waiting {
 pub(crate) struct Controls {
     pub direct: libp2p_stream::Control,
     pub websocket: libp2p_stream::Control,
+    /// Through relays that are willing to carry content.
+    pub relayed: libp2p_stream::Control,
 }
 
 impl Controls {
-    fn over(&mut self, way: Way) -> Option<&mut libp2p_stream::Control> {
+    fn over(&mut self, way: Way) -> &mut libp2p_stream::Control {
         match way {
-            Way::Direct => Some(&mut self.direct),
-            Way::WebSocket => Some(&mut self.websocket),
-            Way::Relayed => None,
+            Way::Direct => &mut self.direct,
+            Way::WebSocket => &mut self.websocket,
+            Way::Relayed => &mut self.relayed,
         }
     }
 
@@ -102,7 +104,8 @@ impl Controls {
     pub fn accept(&mut self) -> Option<impl futures::Stream<Item = (PeerId, libp2p::Stream)> + use<>> {
         let direct = self.direct.accept(protocol::EXCHANGE).ok()?;
         let websocket = self.websocket.accept(protocol::EXCHANGE).ok()?;
-        Some(futures::stream::select(direct, websocket))
+        let relayed = self.relayed.accept(protocol::EXCHANGE).ok()?;
+        Some(futures::stream::select_all([direct, websocket, relayed]))
     }
 }
 
@@ -127,7 +130,7 @@ impl Exchange {
     #[cfg(test)]
     pub fn for_tests() -> Self {
         let control = || libp2p_stream::Behaviour::new().new_control();
-        let streams = Controls { direct: control(), websocket: control() };
+        let streams = Controls { direct: control(), websocket: control(), relayed: control() };
         Self::new(streams, PathTable::new().0, Role::Native, Arc::default())
     }
 
@@ -201,7 +204,7 @@ impl Exchange {
     }
 
     async fn open(&mut self, peer: PeerId, way: Way) -> Option<libp2p::Stream> {
-        let open = self.streams.over(way)?.open_stream(peer, protocol::EXCHANGE).fuse();
+        let open = self.streams.over(way).open_stream(peer, protocol::EXCHANGE).fuse();
         let timeout = platform::sleep(limits::EXCHANGE_OPEN_TIMEOUT).fuse();
         pin_mut!(open, timeout);
         match select(open, timeout).await {

@@ -127,9 +127,14 @@ impl PathTable {
         self.with(peer, Paths::no_websocket);
     }
 
-    /// Whether nothing was asked for over the WebSocket to this peer for a while.
-    pub fn is_websocket_idle(&self, peer: &PeerId) -> bool {
-        self.with(peer, |paths, now_ms| paths.is_websocket_idle(now_ms)).unwrap_or(true)
+    /// Whether nothing was asked for over one way to this peer for a while.
+    pub fn is_idle(&self, peer: &PeerId, way: Way) -> bool {
+        self.with(peer, |paths, now_ms| paths.is_idle(way, now_ms)).unwrap_or(true)
+    }
+
+    /// What came from a peer over one way since it is connected.
+    pub fn received_over(&self, peer: &PeerId, way: Way) -> u64 {
+        self.with(peer, |paths, _| paths.received_over(way)).unwrap_or(0)
     }
 
     /// The ways to a peer.
@@ -155,7 +160,7 @@ mod tests {
         table.appeared(peer, Way::WebSocket);
         let again = table.ask(peer);
         drop(asked);
-        assert!(!table.is_websocket_idle(&peer) && again.stay != 0);
+        assert!(!table.is_idle(&peer, Way::WebSocket) && again.stay != 0);
         let shown = ShownPath { way: Way::WebSocket, received_bytes: 0, is_connected: true, is_in_use: true };
         assert_eq!(table.shown(&peer), [shown]);
     }

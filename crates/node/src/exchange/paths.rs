@@ -144,11 +144,9 @@ impl Paths {
     pub fn appeared(&mut self, way: Way, now_ms: u64) {
         self.advance(now_ms);
         self.line_mut(way).connections += 1;
-        if way == Way::WebSocket {
-            self.is_dialling = false;
-            // It has just been of use to nobody, and is not idle yet.
-            self.line_mut(way).used_ms = self.now_ms;
-        }
+        self.is_dialling &= way != Way::WebSocket;
+        // It has been of use to nobody, and yet is not idle.
+        self.line_mut(way).used_ms = self.now_ms;
         // What a relay carries is the last resort.
         if !self.exists(self.current) || self.current == Way::Relayed {
             self.settle(self.first_but(None).unwrap_or(way), 0);
@@ -308,9 +306,14 @@ impl Paths {
         self.measure_at_ms = self.later();
     }
 
-    /// Whether nothing was asked for over WebSocket for a while.
-    pub fn is_websocket_idle(&self, now_ms: u64) -> bool {
-        let line = self.line(Way::WebSocket);
+    /// What came this way.
+    pub fn received_over(&self, way: Way) -> u64 {
+        self.line(way).received_bytes
+    }
+
+    /// Whether nothing was asked for this way for a while.
+    pub fn is_idle(&self, way: Way, now_ms: u64) -> bool {
+        let line = self.line(way);
         line.open == 0 && now_ms.saturating_sub(line.used_ms) >= limits::BULK_IDLE.as_millis() as u64
     }
 
@@ -486,9 +489,9 @@ mod tests {
     fn a_websocket_nobody_uses_is_idle_and_comes_back_for_the_next_transfer() {
         let mut transfer = Transfer::new(8_000, 37_000);
         transfer.run_with_websocket(200);
-        assert!(!transfer.paths.is_websocket_idle(transfer.now_ms));
+        assert!(!transfer.paths.is_idle(Way::WebSocket, transfer.now_ms));
         transfer.now_ms += limits::BULK_IDLE.as_millis() as u64;
-        assert!(transfer.paths.is_websocket_idle(transfer.now_ms));
+        assert!(transfer.paths.is_idle(Way::WebSocket, transfer.now_ms));
         transfer.paths.vanished(Way::WebSocket, transfer.now_ms);
         assert!(!transfer.paths.take_wish());
         transfer.run(16);

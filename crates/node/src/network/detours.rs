@@ -16,7 +16,7 @@ use std::{
 
 /// Which relays carry content, by the limits that they name for their circuits. Clones share one table.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Willing(Arc<Mutex<HashMap<PeerId, bool>>>);
+pub struct Willing(Arc<Mutex<HashMap<PeerId, bool>>>);
 
 impl Willing {
     /// A relay has named its limit, in bytes; none, or 0, is without one.
@@ -62,7 +62,6 @@ struct Detour {
 /// A circuit that carries content.
 struct Circuit {
     peer: PeerId,
-    relay: PeerId,
     /// What had come from the peer through relays when it was opened.
     received_before: u64,
 }
@@ -79,6 +78,9 @@ pub(super) struct Detours {
 impl Detours {
     /// A provider is wanted; after `due_ms` through a relay, unless it is connected by then.
     pub fn want(&mut self, peer: PeerId, due_ms: u64, searcher: Option<mpsc::Sender<PeerId>>) {
+        if self.carries(&peer) {
+            return;
+        }
         if !self.wanted.contains_key(&peer) && self.wanted.len() >= limits::DETOURS_MAX {
             let idle = self.wanted.iter().find(|(_, detour)| detour.due_ms.is_none() && detour.dialling.is_none());
             let Some(idle) = idle.map(|(peer, _)| *peer) else { return };
@@ -162,6 +164,10 @@ impl Detours {
         }
     }
 
+    pub fn is_dialling(&self, id: ConnectionId) -> bool {
+        self.wanted.values().any(|detour| detour.dialling.is_some_and(|(dialled, _)| dialled == id))
+    }
+
     /// A circuit that was being opened is there, but of no use, or it will not be: the next relay's turn.
     pub fn useless(&mut self, id: ConnectionId, now_ms: u64) {
         let detour = self.wanted.values_mut().find(|detour| detour.dialling.is_some_and(|(dialled, _)| dialled == id));
@@ -174,12 +180,12 @@ impl Detours {
     }
 
     /// A circuit carries content from now on.
-    pub fn carry(&mut self, peer: PeerId, relay: PeerId, id: ConnectionId, received_before: u64) {
+    pub fn carry(&mut self, peer: PeerId, id: ConnectionId, received_before: u64) {
         if let Some(detour) = self.wanted.get_mut(&peer) {
             (detour.due_ms, detour.dialling, detour.searcher) = (None, None, None);
             detour.tried.clear();
         }
-        self.circuits.insert(id, Circuit { peer, relay, received_before });
+        self.circuits.insert(id, Circuit { peer, received_before });
     }
 
     /// A circuit is closed, when so much had come from the peer through relays. `is_in_use`: more was to come. Returns whether
@@ -203,12 +209,9 @@ impl Detours {
         self.circuits.iter().map(|(id, circuit)| (*id, circuit.peer))
     }
 
-    /// Peers without a direct path, and the relay that carries their content.
-    pub fn told(&self, now_ms: u64) -> Vec<(PeerId, Option<PeerId>)> {
-        let relay = |peer: &PeerId| {
-            self.circuits.values().find(|circuit| circuit.peer == *peer).map(|circuit| circuit.relay)
-        };
-        self.told.keys().filter(|peer| self.is_told(peer, now_ms)).map(|peer| (*peer, relay(peer))).collect()
+    /// Peers without a direct path, as far as is known.
+    pub fn told(&self, now_ms: u64) -> Vec<PeerId> {
+        self.told.keys().filter(|peer| self.is_told(peer, now_ms)).copied().collect()
     }
 }
 
@@ -275,17 +278,17 @@ mod tests {
 
     #[test]
     fn case_38_a_circuit_that_was_of_use_is_replaced_at_once_and_one_that_was_not_later() {
-        let (mut detours, peer, relay) = (Detours::default(), PeerId::random(), PeerId::random());
+        let (mut detours, peer) = (Detours::default(), PeerId::random());
         detours.want(peer, 0, None);
-        detours.carry(peer, relay, id(1), 0);
+        detours.carry(peer, id(1), 0);
         assert!(detours.carries(&peer) && detours.due(u64::MAX).is_empty());
         assert!(detours.closed(id(1), limits::CONTENT_CIRCUIT_WORTH_BYTES, true, 5));
         assert_eq!(detours.due(5), [peer]);
         let before = limits::CONTENT_CIRCUIT_WORTH_BYTES;
-        detours.carry(peer, relay, id(2), before);
+        detours.carry(peer, id(2), before);
         detours.closed(id(2), before + limits::CONTENT_CIRCUIT_WORTH_BYTES - 1, true, 6);
         assert!(detours.due(6).is_empty() && detours.due(u64::MAX) == [peer]);
-        detours.carry(peer, relay, id(3), 0);
+        detours.carry(peer, id(3), 0);
         detours.closed(id(3), u64::MAX, false, 7);
         assert!(detours.due(u64::MAX).is_empty(), "nobody waits for more");
         assert!(!detours.closed(id(3), 0, true, 8));
@@ -304,7 +307,7 @@ mod tests {
             willing.learn(PeerId::random(), None);
         }
         assert_eq!(lock(&willing.0).len(), limits::CONTENT_RELAYS_MAX);
-        let told: Vec<_> = detours.told(2).into_iter().map(|(peer, _)| peer).collect();
+        let told = detours.told(2);
         for peer in &told {
             detours.connected(peer);
         }

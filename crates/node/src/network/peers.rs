@@ -204,6 +204,12 @@ impl Peers {
         addresses
     }
 
+    /// The circuits to a peer; their addresses name the relays.
+    pub fn circuits(&self, peer: &PeerId) -> Vec<(ConnectionId, Multiaddr)> {
+        let connections = self.connected.get(peer).into_iter().flat_map(|entry| &entry.connections);
+        connections.filter(|(_, _, relayed)| *relayed).map(|(id, address, _)| (*id, address.clone())).collect()
+    }
+
     /// Whether a peer has a direct connection other than this one; `false` while this one is not established.
     pub fn has_another(&self, peer: &PeerId, id: ConnectionId) -> bool {
         let Some(entry) = self.connected.get(peer) else { return false };

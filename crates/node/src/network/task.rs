@@ -1,8 +1,9 @@
 //! The loop that drives the swarm.
 
 use super::{
-    LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError,
+    LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError, Willing,
     announcements::Announcements,
+    detours::Detours,
     first_contact::{FirstContact, JoinState},
     lookups::Lookups,
     neighbours::Neighbours,
@@ -23,11 +24,15 @@ use futures::{
 };
 use libp2p::{
     Multiaddr, PeerId, Swarm,
-    core::transport::ListenerId,
+    core::{ConnectedPoint, transport::ListenerId},
     identify, kad, relay,
     swarm::{ConnectionId, DialError, SwarmEvent},
 };
-use meganet_transport::{StunServers, proto::address::Signalled, signalling::Way};
+use meganet_transport::{
+    StunServers,
+    proto::address::Signalled,
+    signalling::{self, Way},
+};
 use std::{collections::HashMap, pin::pin, time::Duration};
 
 /// The task looks at its timers at least this often.
@@ -36,6 +41,7 @@ const TICK: Duration = Duration::from_secs(1);
 const FIRST_CONTACT_CHECK: Duration = Duration::from_secs(15);
 
 mod beside;
+mod detour;
 mod meeting;
 mod providers;
 
@@ -63,6 +69,8 @@ pub(super) struct Task {
     wishes: mpsc::Receiver<()>,
     /// WebSocket connections that were opened, or are being opened, for that.
     beside: HashMap<ConnectionId, PeerId>,
+    detours: Detours,
+    willing: Willing,
     announcements: Announcements,
     /// Who is asked for this node's address as others see it, unless that was configured.
     stun: Option<StunServers>,
@@ -113,6 +121,7 @@ impl Task {
         config: &NodeConfig,
         (inbox, events): (mpsc::Receiver<Request>, mpsc::Sender<NetworkEvent>),
         (paths, wishes): (PathTable, mpsc::Receiver<()>),
+        willing: Willing,
     ) -> Self {
         let mut task = Self {
             swarm,
@@ -132,6 +141,8 @@ impl Task {
             paths,
             wishes,
             beside: HashMap::new(),
+            detours: Detours::default(),
+            willing,
             announcements: Announcements::default(),
             stun: config.stun.get().is_empty().then(|| config.stun.clone()),
             listens_publicly: config.external.is_empty(),
@@ -215,6 +226,8 @@ impl Task {
         self.dial_neighbour(now_ms);
         self.dial_fallbacks(now_ms);
         self.close_idle_beside();
+        self.take_detours(now_ms);
+        self.close_idle_circuits();
         self.announce_again(now_ms);
         let check = now_ms.saturating_sub(self.first_checked_ms) >= FIRST_CONTACT_CHECK.as_millis() as u64;
         if self.first.is_due(now_ms) || (check && self.misses_first_contact()) {
@@ -316,7 +329,8 @@ impl Task {
                         addresses.push(address);
                     }
                 }
-                let _ = reply.send(Snapshot { peers: self.peers.list(), addresses });
+                let no_direct_path = self.no_direct_path();
+                let _ = reply.send(Snapshot { peers: self.peers.list(), addresses, no_direct_path });
             }
         }
     }
@@ -390,10 +404,17 @@ impl Task {
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                let address = endpoint.get_remote_address().clone();
                 let way = Way::of(&endpoint);
                 let relayed = way == Way::Relayed;
-                if !relayed {
+                let address = match &endpoint {
+                    // The other one names nobody but the peer.
+                    ConnectedPoint::Listener { local_addr, .. } if relayed => local_addr.clone(),
+                    other => other.get_remote_address().clone(),
+                };
+                if relayed {
+                    self.circuit_established(peer_id, connection_id, &address);
+                } else {
+                    self.detours.connected(&peer_id);
                     self.paths.appeared(peer_id, way);
                 }
                 // What was signalled has an address that says nothing of the way.
@@ -420,9 +441,16 @@ impl Task {
                 if way != Way::Relayed {
                     self.paths.vanished(peer_id, way);
                 }
-                if self.peers.disconnected(peer_id, connection_id) {
+                let is_gone = self.peers.disconnected(peer_id, connection_id);
+                if way == Way::Relayed {
+                    self.circuit_closed(peer_id, connection_id);
+                }
+                if is_gone {
                     self.reservations.disconnected(&peer_id);
-                    self.tell(NetworkEvent::Disconnected(peer_id));
+                    self.willing.forget(&peer_id);
+                    if !self.detours.carries(&peer_id) {
+                        self.tell(NetworkEvent::Disconnected(peer_id));
+                    }
                     if self.peers.direct_count() == 0 {
                         let known = self.first.known().to_vec();
                         self.dial_first_contacts(known);
@@ -434,12 +462,14 @@ impl Task {
                 if let Some(peer) = self.beside.remove(&connection_id) {
                     self.paths.no_websocket(&peer);
                 }
+                self.detours.useless(connection_id, platform::monotonic_ms());
                 if let Some(peer) = &peer_id {
                     self.fall_back_now(peer);
                 }
                 if let (Some(peer), DialError::Transport(failed)) = (peer_id, &error) {
                     for (address, _) in failed {
-                        if Signalled::parse(address).is_ok() {
+                        // Content may go through the relays that failed to bring a direct connection about.
+                        if Signalled::parse(address).is_ok() && !self.detours.is_wanted(&peer) {
                             self.swarm.behaviour().signalling.routes().forget(&peer);
                             self.peers.forget_signalled(&peer);
                         }
@@ -518,6 +548,8 @@ impl Task {
                 }
                 _ => {}
             },
+            BehaviourEvent::RelayClient(event) => self.on_relay_client(event),
+            BehaviourEvent::Signalling(signalling::Event::NoDirectPath { peer }) => self.on_no_direct_path(peer),
             BehaviourEvent::Ping(ping) => {
                 if let Ok(rtt) = ping.result {
                     self.peers.measured(ping.peer, rtt);

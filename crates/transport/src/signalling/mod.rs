@@ -26,7 +26,9 @@ pub(crate) use attempt::{PeerConnection, Progress, run};
 pub use behaviour::{Behaviour, Event};
 pub use lens::{HostsOnly, Lens, Through, WithoutCircuits};
 pub(crate) use link::{Inbound, Link, Opened};
-pub use only::{DirectOnly, Only, OverWebSocket, Way, Ways, WithoutWebSocket, is_relayed, is_relayed_endpoint};
+pub use only::{
+    DirectOnly, Only, OverWebSocket, Way, Ways, WithoutWebSocket, is_relayed, is_relayed_endpoint, relay_of,
+};
 pub use routes::{PEERS_MAX as ROUTED_PEERS_MAX, ROUTES_PER_PEER_MAX, Routes};
 
 /// Both halves, and the routes they share.

@@ -12,7 +12,6 @@ use libp2p::{
 };
 use std::{
     collections::{HashMap, HashSet},
-    marker::PhantomData,
     task::{Context, Poll},
 };
 
@@ -65,35 +64,53 @@ impl Way {
     }
 }
 
+/// The relay that an address leads through, of a circuit: the last one, if there are several.
+#[must_use]
+pub fn relay_of(address: &Multiaddr) -> Option<PeerId> {
+    let mut last = None;
+    let mut relay = None;
+    for part in address {
+        match part {
+            Protocol::P2p(peer) => last = Some(peer),
+            Protocol::P2pCircuit => relay = last,
+            _ => {}
+        }
+    }
+    relay
+}
+
 /// Which connections a behaviour sees.
 pub trait Ways: 'static {
-    /// Whether those of this way are among them.
-    fn has(way: Way) -> bool;
+    /// Whether one of this way is among them, `relay` carrying it. Asked once, when it is established.
+    fn has(&self, way: Way, relay: Option<PeerId>) -> bool;
 }
 
 /// Every connection that no relay carries.
-pub enum Direct {}
+#[derive(Default)]
+pub struct Direct;
 
 impl Ways for Direct {
-    fn has(way: Way) -> bool {
+    fn has(&self, way: Way, _: Option<PeerId>) -> bool {
         way != Way::Relayed
     }
 }
 
 /// Direct connections other than WebSocket.
-pub enum WithoutWebSocket {}
+#[derive(Default)]
+pub struct WithoutWebSocket;
 
 impl Ways for WithoutWebSocket {
-    fn has(way: Way) -> bool {
+    fn has(&self, way: Way, _: Option<PeerId>) -> bool {
         way == Way::Direct
     }
 }
 
 /// Direct connections over WebSocket.
-pub enum OverWebSocket {}
+#[derive(Default)]
+pub struct OverWebSocket;
 
 impl Ways for OverWebSocket {
-    fn has(way: Way) -> bool {
+    fn has(&self, way: Way, _: Option<PeerId>) -> bool {
         way == Way::WebSocket
     }
 }
@@ -104,15 +121,33 @@ pub type DirectOnly<B> = Only<Direct, B>;
 /// A behaviour that sees some connections only.
 pub struct Only<W, B> {
     inner: B,
+    ways: W,
     hidden: HashSet<ConnectionId>,
     seen: HashMap<PeerId, Vec<ConnectionId>>,
-    ways: PhantomData<W>,
 }
 
 impl<W: Ways, B> Only<W, B> {
     /// Keeps `inner` to the connections of these ways.
-    pub fn new(inner: B) -> Self {
-        Self { inner, hidden: HashSet::new(), seen: HashMap::new(), ways: PhantomData }
+    pub fn new(inner: B) -> Self
+    where
+        W: Default,
+    {
+        Self::with(W::default(), inner)
+    }
+
+    /// The same; what the ways are may change.
+    pub fn with(ways: W, inner: B) -> Self {
+        Self { inner, ways, hidden: HashSet::new(), seen: HashMap::new() }
+    }
+
+    /// Whether a connection that is being established is hidden, which it stays.
+    fn hides(&mut self, id: ConnectionId, local: &Multiaddr, remote: &Multiaddr) -> bool {
+        let relay = relay_of(local).or_else(|| relay_of(remote));
+        let hides = !self.ways.has(Way::between(local, remote), relay);
+        if hides {
+            self.hidden.insert(id);
+        }
+        hides
     }
 }
 
@@ -149,7 +184,7 @@ impl<W: Ways, B: NetworkBehaviour> NetworkBehaviour for Only<W, B> {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        if !W::has(Way::between(local, remote)) {
+        if self.hides(id, local, remote) {
             return Ok(Either::Right(dummy::ConnectionHandler));
         }
         self.inner.handle_established_inbound_connection(id, peer, local, remote).map(Either::Left)
@@ -173,7 +208,7 @@ impl<W: Ways, B: NetworkBehaviour> NetworkBehaviour for Only<W, B> {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        if !W::has(Way::between(address, address)) {
+        if self.hides(id, address, address) {
             return Ok(Either::Right(dummy::ConnectionHandler));
         }
         self.inner.handle_established_outbound_connection(id, peer, address, role, port_use).map(Either::Left)
@@ -182,8 +217,7 @@ impl<W: Ways, B: NetworkBehaviour> NetworkBehaviour for Only<W, B> {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(event) => {
-                if !W::has(Way::of(event.endpoint)) {
-                    self.hidden.insert(event.connection_id);
+                if self.hidden.contains(&event.connection_id) {
                     return;
                 }
                 let seen = self.seen.entry(event.peer_id).or_default();
@@ -207,7 +241,15 @@ impl<W: Ways, B: NetworkBehaviour> NetworkBehaviour for Only<W, B> {
                 self.inner
                     .on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed { remaining_established, ..event }));
             }
-            other => self.inner.on_swarm_event(other),
+            other => {
+                // Another behaviour refused it.
+                match &other {
+                    FromSwarm::DialFailure(failure) => _ = self.hidden.remove(&failure.connection_id),
+                    FromSwarm::ListenFailure(failure) => _ = self.hidden.remove(&failure.connection_id),
+                    _ => {}
+                }
+                self.inner.on_swarm_event(other);
+            }
         }
     }
 
@@ -259,5 +301,8 @@ mod tests {
         assert_eq!(way("/dns4/a.example/tcp/443/tls/ws/p2p/PEER"), Way::WebSocket);
         assert_eq!(way("/ip4/1.2.3.4/tcp/1/ws/p2p/RELAY/p2p-circuit/p2p/PEER"), Way::Relayed);
         assert_eq!(way("/p2p-circuit"), Way::Relayed);
+        let circuit: Multiaddr = format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/p2p/{peer}").parse().unwrap();
+        assert_eq!(relay_of(&circuit), Some(relay));
+        assert_eq!(relay_of(&format!("/webrtc/p2p/{peer}").parse().unwrap()), None);
     }
 }

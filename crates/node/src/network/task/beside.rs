@@ -4,6 +4,7 @@
 use super::Task;
 use crate::config::Role;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use meganet_transport::signalling::Way;
 
 impl Task {
     /// Opens those that are wanted. Only tabs do: natively QUIC and TCP carry as much.
@@ -29,7 +30,7 @@ impl Task {
     /// Closes those that nobody uses any more. The last direct connection of a peer stays.
     pub(super) fn close_idle_beside(&mut self) {
         for (id, peer) in &self.beside {
-            if self.peers.has_another(peer, *id) && self.paths.is_websocket_idle(peer) {
+            if self.peers.has_another(peer, *id) && self.paths.is_idle(peer, Way::WebSocket) {
                 self.swarm.close_connection(*id);
             }
         }

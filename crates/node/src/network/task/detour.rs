@@ -22,11 +22,7 @@ impl Task {
                 continue;
             }
             // Signalling may have gone over one that is good for content too.
-            let at_hand = self.peers.circuits(&peer).into_iter().find_map(|(id, address)| {
-                let relay = relay_of(&address)?;
-                (self.willing.is_willing(&relay) == Some(true)).then_some((id, relay))
-            });
-            if let Some((id, relay)) = at_hand {
+            if let Some((id, relay)) = self.willing_circuit(&peer) {
                 self.carry(peer, relay, id);
                 continue;
             }
@@ -46,18 +42,31 @@ impl Task {
         }
     }
 
+    /// A circuit to a peer through a relay that carries content, and that relay.
+    fn willing_circuit(&self, peer: &PeerId) -> Option<(ConnectionId, PeerId)> {
+        self.peers.circuits(peer).into_iter().find_map(|(id, address)| {
+            let relay = relay_of(&address)?;
+            (self.willing.is_willing(&relay) == Some(true)).then_some((id, relay))
+        })
+    }
+
+    /// Peers without a direct path, and the relay that carries content between them and this node.
+    pub(super) fn no_direct_path(&self) -> Vec<(PeerId, Option<PeerId>)> {
+        let told = self.detours.told(platform::monotonic_ms());
+        told.into_iter().map(|peer| (peer, self.willing_circuit(&peer).map(|(_, relay)| relay))).collect()
+    }
+
     fn carry(&mut self, peer: PeerId, relay: PeerId, id: ConnectionId) {
         tracing::info!(%peer, %relay, "content comes through a relay");
-        self.detours.carry(peer, relay, id, self.paths.received_over(&peer, Way::Relayed));
+        self.detours.carry(peer, id, self.paths.received_over(&peer, Way::Relayed));
         self.paths.appeared(peer, Way::Relayed);
         self.tell(NetworkEvent::Carried(peer));
     }
 
     /// A circuit is there: this node's, for content, or anybody's, for signalling.
     pub(super) fn circuit_established(&mut self, peer: PeerId, id: ConnectionId, address: &Multiaddr) {
-        let relay = relay_of(address);
-        if let Some(relay) = relay.filter(|relay| self.detours.is_dialling(id) && self.willing.is_willing(relay) == Some(true))
-        {
+        let relay = relay_of(address).filter(|relay| self.willing.is_willing(relay) == Some(true));
+        if let Some(relay) = relay.filter(|_| self.detours.is_dialling(id)) {
             self.carry(peer, relay, id);
         } else {
             self.detours.useless(id, platform::monotonic_ms());
