@@ -1,7 +1,9 @@
 //! Starting a node and talking to it.
 
 use crate::{
-    api::{ApiError, Command, Contribution, Event, IDS_MAX, NoDirectPath, PathInfo, PeerInfo, Phase, Reply, Stage, Status},
+    api::{
+        ApiError, Command, Contribution, Event, IDS_MAX, NoDirectPath, PathInfo, PeerInfo, Phase, Reply, Stage, Status,
+    },
     config::{NodeConfig, Role},
     exchange::{self, Exchange, PathTable},
     fetch::Means,
@@ -410,9 +412,8 @@ impl NodeHandle {
     async fn status(&self) -> Result<Status, ApiError> {
         let inner = &self.inner;
         let snapshot = inner.network.clone().snapshot().await;
-        let (peers, addresses, no_direct_path) = snapshot
-            .map(|snapshot| (snapshot.peers, snapshot.addresses, snapshot.no_direct_path))
-            .unwrap_or_default();
+        let (peers, addresses, no_direct_path) =
+            snapshot.map(|snapshot| (snapshot.peers, snapshot.addresses, snapshot.no_direct_path)).unwrap_or_default();
         let no_direct_path = no_direct_path.into_iter().map(|(peer, relay)| NoDirectPath {
             peer_id: peer.to_string(),
             relay: relay.map(|relay| relay.to_string()),

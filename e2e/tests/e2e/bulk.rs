@@ -70,8 +70,7 @@ fn behind_a_slow_line_for_websocket_it_stays_with_webrtc() {
         let line = Throttle::new(500_000)?;
         let (host, port) = (line.address().ip(), line.address().port());
         // The listener itself has another address than the peer is connected at, so nobody believes that it is the peer's.
-        let listen =
-            ["/ip4/127.0.0.1/udp/0/webrtc-direct", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.2/tcp/0/ws"];
+        let listen = ["/ip4/127.0.0.1/udp/0/webrtc-direct", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.2/tcp/0/ws"];
         let external = format!("/ip4/{host}/tcp/{port}/ws");
         let author = swarm.peer_with("author", &listen, &["--external".into(), external.into()]).await?;
         let listener = author.addresses().iter().find(|address| address.contains("127.0.0.2"));

@@ -91,11 +91,11 @@ fn content_inside(name: &'static str, namespaces: &str, is_willing: bool) {
         };
         let contact = on(&ready.addresses, SERVER[0], "/tcp/")?;
         let more = if is_willing { vec!["--relay-content".into(), "256M".into()] } else { Vec::new() };
-        let relay =
-            Peer::start_in(Some(server), scenario.dir(), "relay", &contact, &[&listening(4801)], &more).await?;
+        let relay = Peer::start_in(Some(server), scenario.dir(), "relay", &contact, &[&listening(4801)], &more).await?;
         let contacts = format!("{contact},{}", on(relay.addresses(), SERVER[0], "/tcp/")?);
         let mut author =
-            Peer::start_in(Some(host), scenario.dir(), "author", &contacts, &["/ip4/192.168.1.2/tcp/4801"], &[]).await?;
+            Peer::start_in(Some(host), scenario.dir(), "author", &contacts, &["/ip4/192.168.1.2/tcp/4801"], &[])
+                .await?;
         // Two circuits' worth.
         let files = folder::made_up("Over a relay", 11, 20 << 20);
         let folder = scenario.dir().join("site");
@@ -123,14 +123,16 @@ fn content_inside(name: &'static str, namespaces: &str, is_willing: bool) {
             let paths: Vec<&str> = files.keys().map(String::as_str).collect();
             ensure!(app.read_hashes(address, &paths).await? == folder::hashes(&files), "wrong bytes");
         } else {
-            ensure!(matches!(fetched, Err(api::ApiError::NobodyServes { .. } | api::ApiError::NotFound { .. })), "{fetched:?}");
+            ensure!(
+                matches!(fetched, Err(api::ApiError::NobodyServes { .. } | api::ApiError::NotFound { .. })),
+                "{fetched:?}"
+            );
         }
         // Both are told, which takes as long as looking for a path does.
         until("the tab being told", async || {
             let told = app.status().await?.no_direct_path;
-            let is_it = |told: &api::NoDirectPath| {
-                told.peer_id == author.peer_id() && (is_willing || told.relay.is_none())
-            };
+            let is_it =
+                |told: &api::NoDirectPath| told.peer_id == author.peer_id() && (is_willing || told.relay.is_none());
             Ok(Look::holds(told.iter().any(is_it), format!("{told:?}")))
         })
         .await?;

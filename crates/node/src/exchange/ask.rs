@@ -367,7 +367,8 @@ impl Session {
                     }
                 }
                 Err(_) => {
-                    let _ = waiting.answers.send(Answer::Failed { peer: self.peer, chunk, failure: Failure::Busy }).await;
+                    let _ =
+                        waiting.answers.send(Answer::Failed { peer: self.peer, chunk, failure: Failure::Busy }).await;
                 }
             },
             // Over the bound its dropping is the answer.

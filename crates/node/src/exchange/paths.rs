@@ -225,7 +225,10 @@ impl Paths {
         let (counts, now_ms) = (self.counts(way), self.now_ms);
         let line = self.line_mut(way);
         line.received_bytes = line.received_bytes.saturating_add(bytes);
-        line.used_ms = now_ms;
+        // Heads, which are asked for all the time, keep nothing open.
+        if line.open > 0 {
+            line.used_ms = now_ms;
+        }
         if counts {
             line.meter.bytes = line.meter.bytes.saturating_add(bytes);
         }
@@ -491,6 +494,7 @@ mod tests {
         transfer.run_with_websocket(200);
         assert!(!transfer.paths.is_idle(Way::WebSocket, transfer.now_ms));
         transfer.now_ms += limits::BULK_IDLE.as_millis() as u64;
+        transfer.paths.received(Way::WebSocket, 300, transfer.now_ms);
         assert!(transfer.paths.is_idle(Way::WebSocket, transfer.now_ms));
         transfer.paths.vanished(Way::WebSocket, transfer.now_ms);
         assert!(!transfer.paths.take_wish());

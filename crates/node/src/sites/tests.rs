@@ -1,9 +1,7 @@
 //! Open sites that are looked up again, against a made-up network: what that may bring back, count as and announce.
 
 use super::*;
-use crate::{
-    exchange::Exchange, network::Network, network::Request, signal::Problems, store::MemoryStore,
-};
+use crate::{exchange::Exchange, network::Network, network::Request, signal::Problems, store::MemoryStore};
 use libp2p::PeerId;
 use meganet_core::{
     head::{Head, HeadInner},

@@ -45,13 +45,14 @@ impl<T: Transport + Unpin> Transport for Allowed<T> {
     }
 
     fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<T::Dial, TransportError<T::Error>> {
-        if allows(&address) { self.0.dial(address, options) } else { Err(TransportError::MultiaddrNotSupported(address)) }
+        if allows(&address) {
+            self.0.dial(address, options)
+        } else {
+            Err(TransportError::MultiaddrNotSupported(address))
+        }
     }
 
-    fn poll(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<TransportEvent<T::ListenerUpgrade, T::Error>> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<TransportEvent<T::ListenerUpgrade, T::Error>> {
         Pin::new(&mut self.get_mut().0).poll(context)
     }
 }
