@@ -1,7 +1,7 @@
 //! The node's state in one word and one sentence, from its status and the state of first contact.
 
 use crate::format::{count, countdown, duration};
-use meganet_node::api::{Phase, Status};
+use meganet_node::api::{NoDirectPath, Phase, Status};
 use meganet_web_node::state::{Contact, ContactProblem, ListSource, Seat};
 
 /// What the interface tells apart.
@@ -108,9 +108,24 @@ fn joined(status: Option<&Status>) -> String {
     } else {
         ""
     };
+    let detour = status.map_or_else(String::new, |status| detour(&status.no_direct_path));
     match status.and_then(|status| status.joined_ms) {
-        Some(after) => format!("Joined after {}. Connected to {through}.{way}", duration(after)),
-        None => format!("Connected to {through}.{way}"),
+        Some(after) => format!("Joined after {}. Connected to {through}.{way}{detour}", duration(after)),
+        None => format!("Connected to {through}.{way}{detour}"),
+    }
+}
+
+/// To whom there is no direct path, and whether their content comes all the same.
+fn detour(without: &[NoDirectPath]) -> String {
+    if without.is_empty() {
+        return String::new();
+    }
+    let peers = count(without.len() as u64, "peer", "peers");
+    match without.iter().find_map(|path| path.relay.as_deref()) {
+        Some(relay) => {
+            format!(" No direct path to {peers}: content goes over the relay of {}.", crate::format::plain(relay, 60))
+        }
+        None => format!(" No direct path to {peers}, and no relay is willing to carry content."),
     }
 }
 
@@ -162,6 +177,15 @@ mod tests {
         assert!(stuck(&problem, 0, 1), "nobody to dial");
         assert!(!stuck(&problem, 3, 2) && stuck(&problem, 3, 3));
         assert!(!stuck(&None, 3, 3) && stuck(&None, 3, 4));
+    }
+
+    #[test]
+    fn a_missing_path_is_told_with_the_relay_that_helps() {
+        let path = |relay: Option<&str>| NoDirectPath { peer_id: "A".into(), relay: relay.map(Into::into) };
+        assert_eq!(detour(&[]), "");
+        assert!(detour(&[path(None)]).contains("no relay"));
+        let text = detour(&[path(None), path(Some("R"))]).replace('\u{a0}', " ");
+        assert!(text.contains("No direct path to 2 peers") && text.contains("the relay of R"), "{text}");
     }
 
     #[test]

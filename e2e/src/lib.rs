@@ -17,6 +17,7 @@
 //! | [`raw_channel`] | the yardstick: a bare `RTCDataChannel` between two tabs |
 //! | [`bare_str0m`] | its native end |
 //! | [`delay`] | a network with a delay, in user space |
+//! | [`throttle`] | a slow line, in user space |
 //! | [`test_peer`] | bare peers on a transport alone, ours and js-libp2p's |
 //! | [`nat`] | private networks behind NATs, made of namespaces |
 //! | [`liar`] | a peer that lies |
@@ -49,4 +50,5 @@ pub mod site_frame;
 pub mod static_server;
 pub mod swarm;
 pub mod test_peer;
+pub mod throttle;
 pub mod wait;

@@ -74,7 +74,12 @@ impl Swarm {
 
     /// Starts a native peer, and waits until it has joined through the bootstrap; with an empty store unless one of this name ran before.
     pub async fn peer(&self, name: &str) -> Result<Peer> {
-        Peer::start(&self.dir, name, &self.contact()).await
+        self.peer_with(name, P2P_LISTEN, &[]).await
+    }
+
+    /// The same, listening on these addresses and with more arguments.
+    pub async fn peer_with(&self, name: &str, listen: &[&str], more: &[OsString]) -> Result<Peer> {
+        Peer::start(&self.dir, name, &self.contact(), listen, more).await
     }
 
     /// The command line with a data directory of its own and no daemon: each command runs a short-lived node.
@@ -107,6 +112,36 @@ impl Swarm {
         let port = self.ready.http.trim_end_matches('/').rsplit(':').next();
         port.and_then(|port| port.parse().ok()).unwrap_or(80)
     }
+}
+
+/// Starts one of the programs, in a network namespace if one is named.
+fn start_process(
+    namespace: Option<&str>,
+    name: &str,
+    dir: &Path,
+    program: &str,
+    arguments: Vec<OsString>,
+) -> Result<Process> {
+    let program = places::binary(program)?;
+    match namespace {
+        None => Process::start(name, dir, &program, arguments),
+        Some(namespace) => {
+            let inside: Vec<OsString> = vec!["netns".into(), "exec".into(), namespace.into(), program.into()];
+            Process::start(name, dir, Path::new("ip"), inside.into_iter().chain(arguments))
+        }
+    }
+}
+
+/// Starts a bootstrap without an app in a network namespace.
+pub async fn bootstrap_in(namespace: &str, dir: &Path, listen: &[&str]) -> Result<(Process, BootstrapReady)> {
+    let mut arguments: Vec<OsString> = vec!["--listen".into(), "127.0.0.1:0".into()];
+    for listen in listen {
+        arguments.extend(["--p2p-listen".into(), listen.into()]);
+    }
+    arguments.extend(["--data-dir".into(), dir.join("bootstrap").into(), "--json".into()]);
+    let mut process = start_process(Some(namespace), "bootstrap", dir, "meganet-bootstrap", arguments)?;
+    let ready = process.json_line("its ready line").await?;
+    Ok((process, ready))
 }
 
 async fn start_bootstrap(dir: &Path, app: Option<&Path>, port: u16) -> Result<(Process, BootstrapReady)> {
@@ -145,7 +180,19 @@ struct PeerStatus {
 }
 
 impl Peer {
-    async fn start(dir: &Path, name: &str, bootstrap: &str) -> Result<Self> {
+    async fn start(dir: &Path, name: &str, bootstrap: &str, listen: &[&str], more: &[OsString]) -> Result<Self> {
+        Self::start_in(None, dir, name, bootstrap, listen, more).await
+    }
+
+    /// Starts one in a network namespace, if one is named.
+    pub async fn start_in(
+        namespace: Option<&str>,
+        dir: &Path,
+        name: &str,
+        bootstrap: &str,
+        listen: &[&str],
+        more: &[OsString],
+    ) -> Result<Self> {
         let commands = Commands::new(dir, name, bootstrap);
         let mut arguments: Vec<OsString> = vec!["peer".into(), "--json".into()];
         arguments.extend([
@@ -154,10 +201,11 @@ impl Peer {
             "--bootstrap".into(),
             bootstrap.into(),
         ]);
-        for listen in P2P_LISTEN {
+        for listen in listen {
             arguments.extend(["--listen".into(), listen.into()]);
         }
-        let mut process = Process::start(name, dir, &places::binary("meganet")?, arguments)?;
+        arguments.extend_from_slice(more);
+        let mut process = start_process(namespace, name, dir, "meganet", arguments)?;
         let ready = process.json_line("its ready line").await?;
         let joined = |line: &str| {
             let event: PeerStatus = serde_json::from_str(line).ok()?;
@@ -184,6 +232,11 @@ impl Peer {
     /// SIGKILL. Its data directory stays, and a peer of the same name starts from it.
     pub fn kill(mut self) {
         self.process.kill();
+    }
+
+    /// Waits for a line of its output that contains this.
+    pub async fn says(&mut self, text: &str) -> Result<()> {
+        self.process.line(&format!("the words {text}"), |line| line.contains(text).then_some(())).await
     }
 
     pub fn signal(&mut self, signal: Signal) -> Result<()> {

@@ -55,6 +55,7 @@ const PEER_EXAMPLES: &str = "\
 Examples:
   meganet peer
   meganet peer --bootstrap https://example.org/ --quota 50G
+  meganet peer --relay-content 10G
   meganet peer --listen /ip4/0.0.0.0/udp/0/quic-v1 --external /ip4/203.0.113.7/udp/4801/quic-v1";
 
 const PUBLISH_EXAMPLES: &str = "\
@@ -147,6 +148,11 @@ struct PeerArgs {
     /// connected to
     #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
     stun: Vec<SocketAddr>,
+    /// Carry so much content an hour over this peer's relay, between peers that find no direct path: 1G. A circuit carries up
+    /// to 16 MiB, and each one granted counts as that, also one that is used for signalling only; one peer gets half of them at
+    /// most [default: none: the relay carries signalling, 128 KiB a circuit]
+    #[arg(long, env = "MEGANET_RELAY_CONTENT", value_name = "SIZE", value_parser = parse_size)]
+    relay_content: Option<u64>,
 }
 
 #[derive(Args)]
@@ -283,10 +289,10 @@ async fn run(cli: Cli, output: Output) -> Result<(), CommandError> {
         Action::Key(KeyAction::List | KeyAction::Export { .. }) => DataDir::existing(common.data_dir)?,
         _ => DataDir::open(common.data_dir)?,
     };
-    if let Action::Peer(PeerArgs { listen, external, tls_certificate, tls_key, stun }) = action {
+    if let Action::Peer(PeerArgs { listen, external, tls_certificate, tls_key, stun, relay_content }) = action {
         let tls = tls_certificate.zip(tls_key);
-        let options =
-            PeerOptions { listen, external, tls, stun, bootstrap: common.bootstrap, quota_bytes: common.quota };
+        let (bootstrap, quota_bytes) = (common.bootstrap, common.quota);
+        let options = PeerOptions { listen, external, tls, stun, relay_content, bootstrap, quota_bytes };
         return daemon::run(&directory, options, output).await;
     }
     let options = LocalOptions { bootstrap: common.bootstrap, quota_bytes: common.quota };

@@ -15,7 +15,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use libp2p::Multiaddr;
 use meganet_node::{
     Node, NodeHandle, StartError,
-    api::{ApiError, Command, Event, Phase, Reply, Status},
+    api::{ApiError, Command, Event, NoDirectPath, Phase, Reply, Status},
     config::NodeConfig,
 };
 use meganet_transport::{BuildError, StunServers, WebSocketTls};
@@ -35,6 +35,8 @@ pub struct PeerOptions {
     /// Certificate and key for `wss`.
     pub tls: Option<(PathBuf, PathBuf)>,
     pub stun: Vec<SocketAddr>,
+    /// Bytes of content an hour that its relay carries.
+    pub relay_content: Option<u64>,
     pub bootstrap: Vec<Bootstrap>,
     /// `None`: the one it was given last.
     pub quota_bytes: Option<u64>,
@@ -84,6 +86,7 @@ pub async fn run(directory: &DataDir, options: PeerOptions, output: Output) -> R
     stun.set(options.stun);
     let config = NodeConfig {
         stun,
+        relay_content_bytes_per_hour: options.relay_content,
         websocket_tls: websocket_tls
             .map(|tls| WebSocketTls { certificates_der: tls.certificates_der, key_der: tls.key_der }),
         listen: options.listen,
@@ -186,21 +189,31 @@ struct Shown {
     phase: Phase,
     peers: usize,
     addresses: Vec<String>,
+    no_direct_path: Vec<NoDirectPath>,
 }
 
 fn report(output: Output, event: &Event, last: &mut Option<Shown>) {
     match event {
         Event::Status(status) => {
-            let shown =
-                Shown { phase: status.phase.clone(), peers: status.peers.len(), addresses: status.addresses.clone() };
+            let shown = Shown {
+                phase: status.phase.clone(),
+                peers: status.peers.len(),
+                addresses: status.addresses.clone(),
+                no_direct_path: status.no_direct_path.clone(),
+            };
             if last.as_ref() == Some(&shown) {
                 return;
             }
             let object = json!({
                 "event": "status", "phase": status.phase, "peers": shown.peers, "addresses": shown.addresses,
-                "sites": status.sites, "stored_bytes": status.stored_bytes,
+                "sites": status.sites, "stored_bytes": status.stored_bytes, "no_direct_path": shown.no_direct_path,
             });
-            output.print(&object, &format!("{}; {} peers", phase(&status.phase), shown.peers));
+            let mut line = format!("{}; {} peers", phase(&status.phase), shown.peers);
+            for path in &shown.no_direct_path {
+                line.push_str("; ");
+                line.push_str(&no_direct_path(path));
+            }
+            output.print(&object, &line);
             *last = Some(shown);
         }
         Event::SiteUpdated { address, sequence } => output.print(
@@ -214,6 +227,15 @@ fn report(output: Output, event: &Event, last: &mut Option<Shown>) {
         // A daemon's log is no place for the progress of its clients.
         Event::Progress(_) => {}
     }
+}
+
+/// That there is no direct path to a peer, and what became of its content.
+pub fn no_direct_path(path: &NoDirectPath) -> String {
+    let content = match &path.relay {
+        Some(relay) => format!("content comes over {relay}'s relay"),
+        None => "no relay carries its content".to_owned(),
+    };
+    format!("no direct path to {}: {content}", path.peer_id)
 }
 
 /// A phase in words.

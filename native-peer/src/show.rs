@@ -2,7 +2,7 @@
 
 use crate::{
     client::Client,
-    daemon::phase,
+    daemon::{no_direct_path, phase},
     error::CommandError,
     output::Output,
     publish::current_head,
@@ -43,6 +43,7 @@ fn status_text(status: &Status, running: bool, directory: &Path) -> String {
             let (agent, address) = (printable(&peer.agent, 64), printable(&peer.address, 200));
             lines.push(format!("          {} {agent} ({way}{rtt}) {address}", peer.peer_id));
         }
+        lines.extend(status.no_direct_path.iter().map(|path| format!("          {}", no_direct_path(path))));
         lines.extend(status.addresses.iter().map(|address| format!("address   {address}")));
         let (sent, received) = (text::bytes(status.sent_bytes), text::bytes(status.received_bytes));
         lines.push(format!("traffic   {sent} sent, {received} received"));

@@ -3,7 +3,9 @@
 //! The interface, the command line and another tab all talk to a node through these and nothing else, so the same
 //! messages cross a function call, a local socket or a `BroadcastChannel` (encoded with [`encode`] and [`decode`]).
 
+use crate::exchange::ShownPath;
 use meganet_core::{address::Address, hash::ChunkId};
+use meganet_transport::signalling::Way;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// What a client asks of a node. Every command gets exactly one [`Reply`] or one [`ApiError`].
@@ -129,6 +131,8 @@ pub struct Status {
     pub joined_ms: Option<u64>,
     pub contribution: Contribution,
     pub peers: Vec<PeerInfo>,
+    /// Peers to which no direct path was found lately.
+    pub no_direct_path: Vec<NoDirectPath>,
     /// Own addresses, each with `/p2p/PEER`.
     pub addresses: Vec<String>,
     pub stored_bytes: u64,
@@ -140,6 +144,14 @@ pub struct Status {
     pub memory_only: bool,
 }
 
+/// A peer to which there is no direct path: the NATs between do not allow one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoDirectPath {
+    pub peer_id: String,
+    /// The peer whose relay carries its content; `None`: none does.
+    pub relay: Option<String>,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PeerInfo {
     pub peer_id: String,
@@ -148,6 +160,40 @@ pub struct PeerInfo {
     pub address: String,
     pub relayed: bool,
     pub rtt_ms: Option<u32>,
+    /// The ways to it that content may take.
+    pub paths: Vec<PathInfo>,
+}
+
+/// One way to a peer that content may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathInfo {
+    pub way: PathWay,
+    /// What came over it while the peer was connected: chunks, and what goes with them.
+    pub received_bytes: u64,
+    /// There is such a connection now.
+    pub connected: bool,
+    /// Content is asked for over this one now.
+    pub in_use: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PathWay {
+    /// WebRTC, QUIC or TCP.
+    Direct,
+    WebSocket,
+    /// A relay that is willing to carry content.
+    Relayed,
+}
+
+impl From<ShownPath> for PathInfo {
+    fn from(shown: ShownPath) -> Self {
+        let way = match shown.way {
+            Way::Direct => PathWay::Direct,
+            Way::WebSocket => PathWay::WebSocket,
+            Way::Relayed => PathWay::Relayed,
+        };
+        Self { way, received_bytes: shown.received_bytes, connected: shown.is_connected, in_use: shown.is_in_use }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -4,16 +4,21 @@ use crate::{
     config::{NodeConfig, Role},
     gate::Gate,
     limits::{self, protocol},
+    network::{ContentMeter, Willing},
+    platform,
     records::Records,
 };
 use libp2p::{
+    Multiaddr,
     connection_limits::{self, ConnectionLimits},
     identify,
     identity::Keypair,
     kad, ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
-use meganet_transport::signalling::{self, DirectOnly, HostsOnly, Through, WithoutCircuits};
+use meganet_transport::signalling::{
+    self, DirectOnly, HostsOnly, Only, OverWebSocket, Through, WithoutCircuits, WithoutWebSocket,
+};
 use std::num::NonZeroU32;
 
 /// What the swarm runs.
@@ -28,7 +33,12 @@ pub struct Behaviour {
     pub relay_client: relay::client::Behaviour,
     pub signalling: signalling::Behaviour,
     pub relay: Toggle<Through<WithoutCircuits, relay::Behaviour>>,
+    /// Streams of `/meganet/peers/1`.
     pub streams: DirectOnly<libp2p_stream::Behaviour>,
+    // Those of `/meganet/exchange/1`: which connection they are opened on is chosen by what was measured.
+    pub exchange: Only<WithoutWebSocket, libp2p_stream::Behaviour>,
+    pub exchange_websocket: Only<OverWebSocket, libp2p_stream::Behaviour>,
+    pub exchange_relayed: Only<Willing, libp2p_stream::Behaviour>,
 }
 
 impl Behaviour {
@@ -37,6 +47,7 @@ impl Behaviour {
         identity: &Keypair,
         relay_client: relay::client::Behaviour,
         signalling: signalling::Behaviour,
+        willing: Willing,
     ) -> Self {
         let local = identity.public().to_peer_id();
         let max = config.role.connections_max();
@@ -63,9 +74,12 @@ impl Behaviour {
             signalling,
             // Tabs too: when every server is gone, they signal for each other.
             relay: (config.role != Role::ShortLived)
-                .then(|| Through::new(relay::Behaviour::new(local, relay_config())))
+                .then(|| Through::new(relay::Behaviour::new(local, relay_config(config.relay_content_bytes_per_hour))))
                 .into(),
             streams: DirectOnly::new(libp2p_stream::Behaviour::new()),
+            exchange: Only::new(libp2p_stream::Behaviour::new()),
+            exchange_websocket: Only::new(libp2p_stream::Behaviour::new()),
+            exchange_relayed: Only::with(willing, libp2p_stream::Behaviour::new()),
         }
     }
 }
@@ -87,9 +101,10 @@ fn kademlia_config() -> kad::Config {
     config
 }
 
-fn relay_config() -> relay::Config {
+/// With `content` the relay carries so many bytes of it an hour, and else what signalling needs.
+fn relay_config(content: Option<u64>) -> relay::Config {
     let per_ip = NonZeroU32::new(limits::RESERVATIONS_PER_IP_PER_HOUR).unwrap_or(NonZeroU32::MIN);
-    relay::Config {
+    let mut config = relay::Config {
         max_reservations: limits::RESERVATIONS_MAX,
         max_reservations_per_peer: 1,
         reservation_duration: limits::RESERVATION_DURATION,
@@ -98,6 +113,13 @@ fn relay_config() -> relay::Config {
         max_circuit_duration: limits::CIRCUIT_MAX_DURATION,
         max_circuit_bytes: limits::CIRCUIT_MAX_BYTES,
         ..relay::Config::default()
+    };
+    if let Some(bytes_per_hour) = content {
+        config.max_circuit_bytes = limits::CONTENT_CIRCUIT_BYTES;
+        config.max_circuit_duration = limits::CONTENT_CIRCUIT_DURATION;
+        let mut meter = ContentMeter::new(bytes_per_hour);
+        let grants = move |peer, _: &Multiaddr, _| meter.take(peer, platform::monotonic_ms());
+        config.circuit_src_rate_limiters.push(Box::new(grants));
     }
-    .reservation_rate_per_ip(per_ip, limits::RESERVATION_DURATION)
+    config.reservation_rate_per_ip(per_ip, limits::RESERVATION_DURATION)
 }

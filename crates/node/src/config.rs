@@ -56,6 +56,8 @@ pub struct NodeConfig {
     pub webrtc_certificate_pem: Option<String>,
     /// Who is asked for this node's address as others see it. Unless some are set, native peers that it is connected to.
     pub stun: StunServers,
+    /// Carry so many bytes an hour of content, as a relay between peers that find no direct path. `None`: signalling only.
+    pub relay_content_bytes_per_hour: Option<u64>,
     /// For listeners on `wss`.
     pub websocket_tls: Option<WebSocketTls>,
     /// First contacts, each ending in `/p2p/PEER`. More can be added later.
@@ -77,6 +79,7 @@ impl NodeConfig {
             external: Vec::new(),
             webrtc_certificate_pem: None,
             stun: StunServers::default(),
+            relay_content_bytes_per_hour: None,
             websocket_tls: None,
             bootstrap: Vec::new(),
             agent: format!("meganet/{}", env!("CARGO_PKG_VERSION")),

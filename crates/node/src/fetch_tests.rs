@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::{
-    config::Role,
     network::Request,
     store::{MemoryStore, SiteRecord, Usage},
 };
@@ -20,8 +19,7 @@ struct Bench {
 }
 
 fn bench(store: Arc<dyn Store>) -> Bench {
-    let streams = libp2p_stream::Behaviour::new().new_control();
-    let exchange = Exchange::new(streams, Role::Native, Arc::default());
+    let exchange = Exchange::for_tests();
     let (network, mut requests) = Network::for_tests();
     let announced: Arc<Mutex<Vec<PeerId>>> = Arc::default();
     let lookups: Arc<AtomicUsize> = Arc::default();

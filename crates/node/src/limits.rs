@@ -15,7 +15,7 @@ pub mod protocol {
 pub const TAB_CONNECTIONS_MAX: u32 = 32;
 /// Established connections of a native peer.
 pub const NATIVE_CONNECTIONS_MAX: u32 = 1_000;
-/// Connections to one peer: a direct and a relayed one, and a second of each while one replaces the other.
+/// Connections to one peer: a direct and a relayed one, and a second of each: one that replaces it, or a WebSocket beside.
 pub const CONNECTIONS_PER_PEER_MAX: u32 = 4;
 /// Inbound connections from one IP address; loopback is exempt.
 pub const CONNECTIONS_PER_IP_MAX: usize = 8;
@@ -127,6 +127,20 @@ pub const EXCHANGE_SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
 /// An answerer closes a stream that does not begin within this, or that stayed silent for this long.
 pub const EXCHANGE_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const EXCHANGE_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// A transfer from one peer lasts when so many bytes came; a way to the peer is measured over so many.
+pub const BULK_BYTES: u64 = 2 * 1024 * 1024;
+/// After so long without a question it is another transfer.
+pub const BULK_GAP: Duration = Duration::from_secs(10);
+/// Another way to the peer is probed with so many chunks at a time, until so many bytes came or so much time passed.
+pub const BULK_PROBE_CHUNKS: usize = 2;
+pub const BULK_PROBE_BYTES: u64 = 512 * 1024;
+pub const BULK_PROBE_PATIENCE: Duration = Duration::from_secs(4);
+/// One that is so many times slower than the present way is not tried any further.
+pub const BULK_HOPELESS_FACTOR: u64 = 4;
+/// The ways to a peer are measured anew after this.
+pub const BULK_MEASURE_INTERVAL: Duration = Duration::from_secs(120);
+/// A WebSocket connection beside a direct one is closed when nothing was asked for over it for this long.
+pub const BULK_IDLE: Duration = Duration::from_secs(30);
 /// Violations of one peer within [`VIOLATIONS_WINDOW`] after which it is banned.
 pub const VIOLATIONS_MAX: u32 = 8;
 pub const VIOLATIONS_WINDOW: Duration = Duration::from_secs(60);
@@ -168,9 +182,28 @@ pub const ANNOUNCEMENTS_AGAIN_MAX: usize = 1_000;
 pub const AGENT_MAX_CHARS: usize = 64;
 /// Agent strings and round-trip times are kept per connected peer only.
 pub const STATUS_PEERS_MAX: usize = 100;
-/// Relay circuits: signalling only.
+/// Circuits of other relays: signalling only.
 pub const CIRCUIT_MAX_BYTES: u64 = 128 * 1024;
 pub const CIRCUIT_MAX_DURATION: Duration = Duration::from_secs(120);
+/// Circuits of a relay that is willing to carry content; those that it grants to all in an hour are bounded as well.
+pub const CONTENT_CIRCUIT_BYTES: u64 = 16 * 1024 * 1024;
+pub const CONTENT_CIRCUIT_DURATION: Duration = Duration::from_secs(600);
+pub const CONTENT_CIRCUITS_PER_HOUR_MAX: usize = 65_536;
+/// One peer is granted one part of so many of them.
+pub const CONTENT_PEER_SHARE: usize = 2;
+/// A relay whose circuits carry less is taken for one that only helps with signalling.
+pub const CONTENT_CIRCUIT_MIN_BYTES: u64 = 1024 * 1024;
+/// A circuit that carried less was of no use: the next one waits.
+pub const CONTENT_CIRCUIT_WORTH_BYTES: u64 = 256 * 1024;
+/// Relays of which it is remembered whether they carry content.
+pub const CONTENT_RELAYS_MAX: usize = 256;
+/// Peers to which content goes through relays, or would.
+pub const DETOURS_MAX: usize = 64;
+/// Where no relay carries content the next try waits: twice as long each time, from the first to the last value.
+pub const DETOUR_RETRY_MIN: Duration = Duration::from_secs(15);
+pub const DETOUR_RETRY_MAX: Duration = Duration::from_secs(600);
+/// That there is no direct path is believed for this long.
+pub const NO_PATH_MEMORY: Duration = Duration::from_secs(600);
 pub const RESERVATIONS_MAX: usize = 1_000;
 pub const CIRCUITS_MAX: usize = 500;
 pub const RESERVATION_DURATION: Duration = Duration::from_secs(3_600);

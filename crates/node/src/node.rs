@@ -1,9 +1,11 @@
 //! Starting a node and talking to it.
 
 use crate::{
-    api::{ApiError, Command, Contribution, Event, IDS_MAX, PeerInfo, Phase, Reply, Stage, Status},
+    api::{
+        ApiError, Command, Contribution, Event, IDS_MAX, NoDirectPath, PathInfo, PeerInfo, Phase, Reply, Stage, Status,
+    },
     config::{NodeConfig, Role},
-    exchange::{self, Exchange},
+    exchange::{self, Exchange, PathTable},
     fetch::Means,
     limits,
     network::{self, JoinState, Network, NetworkEvent, StartError},
@@ -44,6 +46,7 @@ struct Inner {
     local: PeerId,
     agent: String,
     network: Network,
+    paths: PathTable,
     store: Arc<dyn Store>,
     sites: Sites,
     listeners: Listeners,
@@ -122,9 +125,9 @@ impl Node {
         store.usage().await?;
         let traffic = Arc::new(Traffic::default());
         let mut remembered = remember::load(store.as_ref()).await;
-        let network::Started { network, events, mut streams, local } =
+        let network::Started { network, events, mut streams, exchange: mut controls, paths, local } =
             network::start(&config, std::mem::take(&mut remembered.peers), traffic.clone()).await?;
-        let inbound = streams.accept(limits::protocol::EXCHANGE).map_err(|_| StartError::Exchange)?;
+        let inbound = controls.accept().ok_or(StartError::Exchange)?;
         let asked = streams.accept(limits::protocol::PEERS).map_err(|_| StartError::Exchange)?;
         let (newly_connected, new_peers) = mpsc::channel(limits::EVENT_QUEUE);
         if config.role != Role::ShortLived {
@@ -141,7 +144,7 @@ impl Node {
         let (problems, problems_told) = Problems::new();
         let (received_much, much_received) = Signal::new();
         let (status_changed, status_changes) = Signal::new();
-        let exchange = Exchange::new(streams, config.role, traffic.clone());
+        let exchange = Exchange::new(controls, paths.clone(), config.role, traffic.clone());
         let means = Means {
             local,
             network: network.clone(),
@@ -168,6 +171,7 @@ impl Node {
             local,
             agent: config.agent.clone(),
             network,
+            paths,
             store,
             sites,
             listeners,
@@ -211,6 +215,11 @@ async fn follow_network(node: Weak, mut events: mpsc::Receiver<NetworkEvent>, fo
                 let _ = newly_connected.try_send(peer);
                 inner.sites.peers_changed();
             }
+            NetworkEvent::Carried(peer) => {
+                lock(&connected).insert(peer);
+                inner.sites.peers_changed();
+            }
+            NetworkEvent::Paths => {}
             NetworkEvent::Disconnected(peer) => {
                 lock(&connected).remove(&peer);
                 inner.sites.peers_changed();
@@ -430,7 +439,12 @@ impl NodeHandle {
     async fn status(&self) -> Result<Status, ApiError> {
         let inner = &self.inner;
         let snapshot = inner.network.clone().snapshot().await;
-        let (peers, addresses) = snapshot.map(|snapshot| (snapshot.peers, snapshot.addresses)).unwrap_or_default();
+        let (peers, addresses, no_direct_path) =
+            snapshot.map(|snapshot| (snapshot.peers, snapshot.addresses, snapshot.no_direct_path)).unwrap_or_default();
+        let no_direct_path = no_direct_path.into_iter().map(|(peer, relay)| NoDirectPath {
+            peer_id: peer.to_string(),
+            relay: relay.map(|relay| relay.to_string()),
+        });
         let usage = inner.store.usage().await?;
         let state = lock(&inner.state);
         let info = |peer: network::Peer| PeerInfo {
@@ -439,6 +453,7 @@ impl NodeHandle {
             address: peer.address.to_string(),
             relayed: peer.relayed,
             rtt_ms: peer.rtt.map(|rtt| rtt.as_millis() as u32),
+            paths: inner.paths.shown(&peer.peer).into_iter().map(PathInfo::from).collect(),
         };
         Ok(Status {
             peer_id: inner.local.to_string(),
@@ -447,6 +462,7 @@ impl NodeHandle {
             joined_ms: state.joined_ms,
             contribution: if inner.contributing.load(Ordering::Relaxed) { Contribution::On } else { Contribution::Off },
             peers: peers.into_iter().take(limits::STATUS_PEERS_MAX).map(info).collect(),
+            no_direct_path: no_direct_path.collect(),
             addresses: addresses.iter().map(ToString::to_string).collect(),
             stored_bytes: usage.bytes,
             stored_chunks: usage.chunks,

@@ -1,6 +1,12 @@
 //! In a tab: WebRTC through the browser's `RTCPeerConnection`, its WebSockets, relay circuits.
 
-use crate::{BuildError, Built, CONNECT_TIMEOUT, Options, web};
+use crate::{
+    BuildError, Built, CONNECT_TIMEOUT, Options,
+    web::{
+        self,
+        mixed_content::{self, Allowed},
+    },
+};
 use futures::future::Either;
 use libp2p::{
     Multiaddr, Transport,
@@ -20,7 +26,7 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         version_1: options.dial_version_1,
         stun: options.stun,
     });
-    let websocket = libp2p_websocket_websys::Transport::default()
+    let websocket = Allowed(libp2p_websocket_websys::Transport::default())
         .upgrade(Version::V1Lazy)
         .authenticate(secure)
         .multiplex(yamux::Config::default());
@@ -43,5 +49,5 @@ pub(crate) fn can_dial(address: &Multiaddr) -> bool {
     let has = |wanted: fn(&Protocol<'_>) -> bool| address.iter().any(|part| wanted(&part));
     let direct =
         has(|part| matches!(part, Protocol::WebRTCDirect)) && has(|part| matches!(part, Protocol::Certhash(_)));
-    direct || crate::is_websocket(address)
+    direct || (crate::is_websocket(address) && mixed_content::allows(address))
 }

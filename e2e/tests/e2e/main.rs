@@ -12,6 +12,7 @@
 mod bad_input;
 mod bootstrap_gone;
 mod budget;
+mod bulk;
 mod cookies;
 mod engines;
 mod firefox;

@@ -48,7 +48,7 @@ pub(crate) struct Answering {
 }
 
 /// Answers inbound streams until the node ends.
-pub(crate) async fn serve(mut inbound: libp2p_stream::IncomingStreams, answering: Answering) {
+pub(crate) async fn serve(mut inbound: impl futures::Stream<Item = (PeerId, Stream)> + Unpin, answering: Answering) {
     let streams = Streams::default();
     let violations = Violations::default();
     while let Some((peer, stream)) = inbound.next().await {

@@ -1,6 +1,10 @@
-//! The asking side: one session per peer, many questions in flight.
+//! The asking side: one session for each way to a peer that is used, many questions in flight.
 
-use super::{READ_BUFFER_BYTES, writable, write_frames};
+use super::{
+    READ_BUFFER_BYTES,
+    path_table::{Asked, PathTable},
+    writable, write_frames,
+};
 use crate::{
     config::Role,
     limits::{self, protocol},
@@ -23,6 +27,7 @@ use meganet_core::{
     limits::FRAME_MAX_BYTES,
     wire::{Code, FrameDecoder, Response},
 };
+use meganet_transport::signalling::Way;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -65,36 +70,83 @@ pub(crate) enum Answer {
 }
 
 enum Ask {
-    Chunk { chunk: ChunkId, answers: mpsc::Sender<Answer> },
+    Chunk { chunk: ChunkId, waiting: Waiting },
     Cancel { chunk: ChunkId, answers: mpsc::Sender<Answer> },
     Head { blinded: BlindedKey, reply: oneshot::Sender<Vec<u8>> },
 }
 
+/// Who waits for a chunk.
+struct Waiting {
+    answers: mpsc::Sender<Answer>,
+    /// Until it is dropped, the chunk counts as asked for over the session's way.
+    _asked: Asked,
+}
+
+/// What opens exchange streams over one kind of connection each, and who takes those of others.
+#[derive(Clone)]
+pub(crate) struct Controls {
+    pub direct: libp2p_stream::Control,
+    pub websocket: libp2p_stream::Control,
+    /// Through relays that are willing to carry content.
+    pub relayed: libp2p_stream::Control,
+}
+
+impl Controls {
+    fn over(&mut self, way: Way) -> &mut libp2p_stream::Control {
+        match way {
+            Way::Direct => &mut self.direct,
+            Way::WebSocket => &mut self.websocket,
+            Way::Relayed => &mut self.relayed,
+        }
+    }
+
+    /// The streams that others open. `None`: they are taken already.
+    pub fn accept(&mut self) -> Option<impl futures::Stream<Item = (PeerId, libp2p::Stream)> + use<>> {
+        let direct = self.direct.accept(protocol::EXCHANGE).ok()?;
+        let websocket = self.websocket.accept(protocol::EXCHANGE).ok()?;
+        let relayed = self.relayed.accept(protocol::EXCHANGE).ok()?;
+        Some(futures::stream::select_all([direct, websocket, relayed]))
+    }
+}
+
+type Sessions = HashMap<(PeerId, Way), mpsc::Sender<Ask>>;
+
 /// The sessions of a node.
 #[derive(Clone)]
 pub(crate) struct Exchange {
-    streams: libp2p_stream::Control,
-    sessions: Arc<Mutex<HashMap<PeerId, mpsc::Sender<Ask>>>>,
+    streams: Controls,
+    paths: PathTable,
+    sessions: Arc<Mutex<Sessions>>,
     traffic: Arc<Traffic>,
     role: Role,
 }
 
 impl Exchange {
-    pub fn new(streams: libp2p_stream::Control, role: Role, traffic: Arc<Traffic>) -> Self {
-        Self { streams, sessions: Arc::default(), traffic, role }
+    pub fn new(streams: Controls, paths: PathTable, role: Role, traffic: Arc<Traffic>) -> Self {
+        Self { streams, paths, sessions: Arc::default(), traffic, role }
+    }
+
+    /// An exchange without a network.
+    #[cfg(test)]
+    pub fn for_tests() -> Self {
+        let control = || libp2p_stream::Behaviour::new().new_control();
+        let streams = Controls { direct: control(), websocket: control(), relayed: control() };
+        Self::new(streams, PathTable::new().0, Role::Native, Arc::default())
     }
 
     /// Asks a connected peer for a chunk. `false`: the session's queue is full. Otherwise one [`Answer::Done`] or
     /// [`Answer::Failed`] follows, unless it is cancelled.
     pub fn ask(&self, peer: PeerId, chunk: ChunkId, answers: mpsc::Sender<Answer>) -> bool {
         debug_assert!(self.role != Role::Bootstrap, "a bootstrap fetches nothing");
+        let asked = self.paths.ask(peer);
+        let way = asked.way;
         let mut sessions = lock(&self.sessions);
-        let session = sessions.entry(peer).or_insert_with(|| self.start(peer));
-        match session.try_send(Ask::Chunk { chunk, answers }) {
+        let session = sessions.entry((peer, way)).or_insert_with(|| self.start(peer, way));
+        match session.try_send(Ask::Chunk { chunk, waiting: Waiting { answers, _asked: asked } }) {
             Ok(()) => true,
             Err(error) if error.is_disconnected() => {
                 // The session ended in between; the next question starts a new one.
-                sessions.remove(&peer);
+                sessions.remove(&(peer, way));
                 false
             }
             Err(_) => false,
@@ -105,8 +157,9 @@ impl Exchange {
     pub async fn head(&self, peer: PeerId, blinded: BlindedKey) -> Option<Head> {
         let (reply, answer) = oneshot::channel();
         {
+            let way = self.paths.current(&peer);
             let mut sessions = lock(&self.sessions);
-            let session = sessions.entry(peer).or_insert_with(|| self.start(peer));
+            let session = sessions.entry((peer, way)).or_insert_with(|| self.start(peer, way));
             session.try_send(Ask::Head { blinded, reply }).ok()?;
         }
         let timeout = platform::sleep(limits::HEAD_ANSWER_TIMEOUT).fuse();
@@ -119,8 +172,11 @@ impl Exchange {
 
     /// Takes a question back.
     pub fn cancel(&self, peer: PeerId, chunk: ChunkId, answers: mpsc::Sender<Answer>) {
-        if let Some(session) = lock(&self.sessions).get_mut(&peer) {
-            let _ = session.try_send(Ask::Cancel { chunk, answers });
+        let mut sessions = lock(&self.sessions);
+        for way in Way::ALL {
+            if let Some(session) = sessions.get_mut(&(peer, way)) {
+                let _ = session.try_send(Ask::Cancel { chunk, answers: answers.clone() });
+            }
         }
     }
 
@@ -128,41 +184,46 @@ impl Exchange {
     #[cfg(test)]
     pub fn answer_for(&self, peer: PeerId, answer: impl Fn(ChunkId) -> Option<Answer> + Send + 'static) {
         let (sender, mut inbox) = mpsc::channel(SESSION_QUEUE);
-        lock(&self.sessions).insert(peer, sender);
+        lock(&self.sessions).insert((peer, Way::Direct), sender);
         platform::spawn(async move {
             while let Some(ask) = inbox.next().await {
-                if let Ask::Chunk { chunk, mut answers } = ask
+                if let Ask::Chunk { chunk, mut waiting } = ask
                     && let Some(answer) = answer(chunk)
                 {
-                    let _ = answers.send(answer).await;
+                    let _ = waiting.answers.send(answer).await;
                 }
             }
         });
     }
 
-    fn start(&self, peer: PeerId) -> mpsc::Sender<Ask> {
+    fn start(&self, peer: PeerId, way: Way) -> mpsc::Sender<Ask> {
         let (sender, inbox) = mpsc::channel(SESSION_QUEUE);
         let exchange = self.clone();
-        platform::spawn(async move { exchange.session(peer, inbox).await });
+        platform::spawn(async move { exchange.session(peer, way, inbox).await });
         sender
     }
 
-    async fn session(mut self, peer: PeerId, mut inbox: mpsc::Receiver<Ask>) {
-        let opened = {
-            let open = self.streams.open_stream(peer, protocol::EXCHANGE).fuse();
-            let timeout = platform::sleep(limits::EXCHANGE_OPEN_TIMEOUT).fuse();
-            pin_mut!(open, timeout);
-            match select(open, timeout).await {
-                Either::Left((Ok(stream), _)) => Some(stream),
-                Either::Left((Err(error), _)) => {
-                    tracing::debug!(%peer, %error, "no exchange stream");
-                    None
-                }
-                Either::Right(_) => None,
+    async fn open(&mut self, peer: PeerId, way: Way) -> Option<libp2p::Stream> {
+        let open = self.streams.over(way).open_stream(peer, protocol::EXCHANGE).fuse();
+        let timeout = platform::sleep(limits::EXCHANGE_OPEN_TIMEOUT).fuse();
+        pin_mut!(open, timeout);
+        match select(open, timeout).await {
+            Either::Left((Ok(stream), _)) => Some(stream),
+            Either::Left((Err(error), _)) => {
+                tracing::debug!(%peer, ?way, %error, "no exchange stream");
+                None
             }
-        };
+            Either::Right(_) => None,
+        }
+    }
+
+    async fn session(mut self, peer: PeerId, way: Way, mut inbox: mpsc::Receiver<Ask>) {
+        let opened = self.open(peer, way).await;
+        let is_open = opened.is_some();
         let mut session = Session {
             peer,
+            way,
+            paths: self.paths.clone(),
             asker: Asker::new(),
             waiting: HashMap::new(),
             heads: HashMap::new(),
@@ -180,12 +241,16 @@ impl Exchange {
             }
         }
         // Questions after this start a new session; those already here fail like the open ones.
-        lock(&self.sessions).remove(&peer);
+        lock(&self.sessions).remove(&(peer, way));
         inbox.close();
+        if !is_open || !session.waiting.is_empty() {
+            // Before anybody learns of it, and asks again.
+            self.paths.broke(&peer, way);
+        }
         session.fail_all(failure).await;
         while let Some(ask) = inbox.next().await {
-            if let Ask::Chunk { chunk, mut answers } = ask {
-                let _ = answers.send(Answer::Failed { peer, chunk, failure: Failure::Disconnected }).await;
+            if let Ask::Chunk { chunk, mut waiting } = ask {
+                let _ = waiting.answers.send(Answer::Failed { peer, chunk, failure: Failure::Disconnected }).await;
             }
         }
     }
@@ -193,9 +258,11 @@ impl Exchange {
 
 struct Session {
     peer: PeerId,
+    way: Way,
+    paths: PathTable,
     asker: Asker,
     /// Who waits for which chunk.
-    waiting: HashMap<ChunkId, Vec<mpsc::Sender<Answer>>>,
+    waiting: HashMap<ChunkId, Vec<Waiting>>,
     /// Who waits for the answer to which question for a head.
     heads: HashMap<u32, oneshot::Sender<Vec<u8>>>,
     traffic: Arc<Traffic>,
@@ -267,6 +334,7 @@ impl Session {
                 Next::Timer => {}
                 Next::Read(Ok(count)) => {
                     silent_since_ms = None;
+                    self.paths.received(&self.peer, self.way, count as u64);
                     decoder.push(buffer.get(..count).unwrap_or_default());
                     for frame in decoder.by_ref() {
                         let event = frame
@@ -289,17 +357,18 @@ impl Session {
 
     async fn on_ask(&mut self, ask: Ask) {
         match ask {
-            Ask::Chunk { chunk, mut answers } => match self.asker.ask_chunk(chunk) {
+            Ask::Chunk { chunk, mut waiting } => match self.asker.ask_chunk(chunk) {
                 Ok(_) => {
-                    self.waiting.insert(chunk, vec![answers]);
+                    self.waiting.insert(chunk, vec![waiting]);
                 }
                 Err(AskError::Asked) => {
-                    if let Some(waiting) = self.waiting.get_mut(&chunk) {
-                        waiting.push(answers);
+                    if let Some(others) = self.waiting.get_mut(&chunk) {
+                        others.push(waiting);
                     }
                 }
                 Err(_) => {
-                    let _ = answers.send(Answer::Failed { peer: self.peer, chunk, failure: Failure::Busy }).await;
+                    let _ =
+                        waiting.answers.send(Answer::Failed { peer: self.peer, chunk, failure: Failure::Busy }).await;
                 }
             },
             // Over the bound its dropping is the answer.
@@ -310,7 +379,7 @@ impl Session {
             }
             Ask::Cancel { chunk, answers } => {
                 let Some(waiting) = self.waiting.get_mut(&chunk) else { return };
-                waiting.retain(|other| !other.same_receiver(&answers));
+                waiting.retain(|other| !other.answers.same_receiver(&answers));
                 if waiting.is_empty() {
                     self.waiting.remove(&chunk);
                     if let Some(id) = self.asker.id_of(&chunk) {
@@ -326,7 +395,7 @@ impl Session {
         match event {
             AskerEvent::Progress { chunk, received, .. } => {
                 if let Some(waiting) = self.waiting.get_mut(&chunk) {
-                    for answers in waiting {
+                    for Waiting { answers, .. } in waiting {
                         // Progress may be missed: the next one or the end tells more.
                         let _ = answers.try_send(Answer::Progress { peer, chunk, received });
                     }
@@ -357,7 +426,7 @@ impl Session {
 
     async fn finish(&mut self, chunk: ChunkId, answer: impl Fn(ChunkId) -> Answer) {
         if let Some(waiting) = self.waiting.remove(&chunk) {
-            for mut answers in waiting {
+            for Waiting { mut answers, .. } in waiting {
                 let _ = answers.send(answer(chunk)).await;
             }
         }

@@ -1,15 +1,19 @@
 //! Asking and answering for heads and chunks on long-lived streams, `/meganet/exchange/1` (docs/formats.md).
 //!
 //! The protocol's decisions (credit, order, violations) are in `meganet_core::exchange`; here are the streams: one task for each
-//! peer that is asked, one for each inbound stream that is answered. In each of them writing has a loop of its own beside
+//! way to a peer that is asked (`paths` chooses among them), one for each inbound stream that is answered. In each of them writing has a loop of its own beside
 //! the one that reads and decides, so that neither side waits for the other to be read.
 
 mod admission;
 mod answer;
 mod ask;
+mod path_table;
+mod paths;
 
 pub(crate) use answer::{Answering, serve};
-pub(crate) use ask::{Answer, Exchange, Failure};
+pub(crate) use ask::{Answer, Controls, Exchange, Failure};
+pub(crate) use path_table::PathTable;
+pub(crate) use paths::ShownPath;
 
 use bytes::Bytes;
 use futures::{AsyncWrite, AsyncWriteExt, StreamExt, channel::mpsc};

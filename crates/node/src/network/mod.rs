@@ -4,6 +4,8 @@
 //! announce, list peers. Bulk data never passes through here; it flows on exchange streams of its own.
 
 mod announcements;
+mod content_meter;
+mod detours;
 mod first_contact;
 mod idle;
 mod lookups;
@@ -15,6 +17,7 @@ mod task;
 
 use crate::{
     config::{NodeConfig, Role},
+    exchange::{Controls, PathTable},
     limits,
     node::Traffic,
     store::StoreError,
@@ -27,6 +30,8 @@ use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol, swarm};
 use meganet_core::{head::Head, keys::BlindedKey, peer_list::PeerEntry, remembered::RememberedPeer};
 use std::{sync::Arc, time::Duration};
 
+pub(crate) use content_meter::ContentMeter;
+pub(crate) use detours::Willing;
 pub(crate) use first_contact::JoinState;
 pub(crate) use peers::Peer;
 
@@ -111,6 +116,8 @@ pub(crate) struct Snapshot {
     pub peers: Vec<peers::Peer>,
     /// Own addresses, each with `/p2p/PEER`.
     pub addresses: Vec<Multiaddr>,
+    /// Peers to which no direct path was found, and the relay that carries their content.
+    pub no_direct_path: Vec<(PeerId, Option<PeerId>)>,
 }
 
 /// What the network task tells the node.
@@ -120,6 +127,10 @@ pub(crate) enum NetworkEvent {
     /// A direct (not relayed) connection exists now, or the last one is gone.
     Connected(PeerId),
     Disconnected(PeerId),
+    /// A relay carries content from this peer, to which there is no direct connection, until it is disconnected.
+    Carried(PeerId),
+    /// What is known of the ways to peers changed.
+    Paths,
 }
 
 /// A handle on the network task.
@@ -213,7 +224,12 @@ impl Network {
 pub(crate) struct Started {
     pub network: Network,
     pub events: mpsc::Receiver<NetworkEvent>,
+    /// For `/meganet/peers/1`.
     pub streams: libp2p_stream::Control,
+    /// For `/meganet/exchange/1`.
+    pub exchange: Controls,
+    /// The connections to each peer, as the exchange sees them.
+    pub paths: PathTable,
     pub local: PeerId,
 }
 
@@ -227,7 +243,8 @@ pub(crate) async fn start(
     let mut seed = config.identity_seed;
     let identity = Keypair::ed25519_from_bytes(&mut seed).unwrap_or_else(|_| Keypair::generate_ed25519());
     let local = identity.public().to_peer_id();
-    let mut swarm = crate::swarm::build(config, &identity)?;
+    let willing = Willing::default();
+    let mut swarm = crate::swarm::build(config, &identity, willing.clone())?;
     let listeners = task::listen(&mut swarm, config)?;
     if config.role != Role::ShortLived {
         let webrtc = Multiaddr::empty().with(Protocol::WebRTC);
@@ -242,13 +259,21 @@ pub(crate) async fn start(
     for address in &config.external {
         swarm.add_external_address(address.clone());
     }
-    let streams = swarm.behaviour().streams.new_control();
+    let behaviour = swarm.behaviour();
+    let streams = behaviour.streams.new_control();
+    let exchange = Controls {
+        direct: behaviour.exchange.new_control(),
+        websocket: behaviour.exchange_websocket.new_control(),
+        relayed: behaviour.exchange_relayed.new_control(),
+    };
+    let (paths, wishes) = PathTable::new();
     let (requests, inbox) = mpsc::channel(limits::COMMAND_QUEUE);
     let (events_sender, events) = mpsc::channel(limits::EVENT_QUEUE);
-    let mut task = task::Task::new(swarm, config, remembered, traffic, inbox, events_sender);
+    let channels = (inbox, events_sender);
+    let mut task = task::Task::new(swarm, config, remembered, traffic, channels, (paths.clone(), wishes), willing);
     task.listening(listeners).await?;
     crate::platform::spawn(task.run());
-    Ok(Started { network: Network { requests }, events, streams, local })
+    Ok(Started { network: Network { requests }, events, streams, exchange, paths, local })
 }
 
 /// How the swarm itself is set.

@@ -233,6 +233,34 @@ impl Peers {
         self.connected.iter().filter(|(_, entry)| entry.is_direct()).map(|(peer, entry)| (peer, entry.server))
     }
 
+    /// Where a connected server listens for WebSocket, as far as it may be dialled there.
+    pub fn websockets(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        let Some(entry) = self.connected.get(peer).filter(|entry| entry.server) else { return Vec::new() };
+        let plain = |address: Multiaddr| split_peer(address.clone()).map_or(address, |(_, plain)| plain);
+        let mut addresses = self.addresses(peer);
+        addresses.extend(entry.verified.iter().cloned().map(plain));
+        let usable = |address: &Multiaddr| {
+            meganet_transport::is_websocket(address) && meganet_transport::can_dial(address) && self.may_dial(address)
+        };
+        addresses.retain(usable);
+        addresses.sort();
+        addresses.dedup();
+        addresses
+    }
+
+    /// The circuits to a peer; their addresses name the relays.
+    pub fn circuits(&self, peer: &PeerId) -> Vec<(ConnectionId, Multiaddr)> {
+        let connections = self.connected.get(peer).into_iter().flat_map(|entry| &entry.connections);
+        connections.filter(|(_, _, relayed)| *relayed).map(|(id, address, _)| (*id, address.clone())).collect()
+    }
+
+    /// Whether a peer has a direct connection other than this one; `false` while this one is not established.
+    pub fn has_another(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        let Some(entry) = self.connected.get(peer) else { return false };
+        let is_other = |(other, _, relayed): &(ConnectionId, Multiaddr, bool)| *other != id && !relayed;
+        entry.connections.iter().any(|(other, ..)| *other == id) && entry.connections.iter().any(is_other)
+    }
+
     /// Directly connected peers that are no servers.
     pub fn neighbours(&self) -> usize {
         self.direct().filter(|(_, is_server)| !is_server).count()

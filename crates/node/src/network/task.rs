@@ -1,8 +1,9 @@
 //! The loop that drives the swarm.
 
 use super::{
-    LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError,
+    LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError, Willing,
     announcements::Announcements,
+    detours::Detours,
     first_contact::{self, FirstContact, JoinState},
     lookups::Lookups,
     memory::Memory,
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     behaviour::{Behaviour, BehaviourEvent},
     config::{NodeConfig, Role},
+    exchange::PathTable,
     limits::{self, protocol},
     node::Traffic,
     platform,
@@ -24,12 +26,16 @@ use futures::{
 };
 use libp2p::{
     Multiaddr, PeerId, Swarm,
-    core::transport::ListenerId,
+    core::{ConnectedPoint, transport::ListenerId},
     identify, kad, relay,
     swarm::{ConnectionId, DialError, SwarmEvent},
 };
 use meganet_core::remembered::RememberedPeer;
-use meganet_transport::{StunServers, proto::address::Signalled, signalling::is_relayed_endpoint};
+use meganet_transport::{
+    StunServers,
+    proto::address::Signalled,
+    signalling::{self, Way},
+};
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 /// The task looks at its timers at least this often.
@@ -37,6 +43,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often a node that still has other peers tries a first contact that went away: it may have restarted empty.
 const FIRST_CONTACT_CHECK: Duration = Duration::from_secs(15);
 
+mod beside;
+mod detour;
 mod meeting;
 mod providers;
 mod remembering;
@@ -62,6 +70,13 @@ pub(super) struct Task {
     memory: Memory,
     providers: ProviderDials,
     fallbacks: Vec<Fallback>,
+    paths: PathTable,
+    /// Wakes when a WebSocket connection is wanted beside another.
+    wishes: mpsc::Receiver<()>,
+    /// WebSocket connections that were opened, or are being opened, for that.
+    beside: HashMap<ConnectionId, PeerId>,
+    detours: Detours,
+    willing: Willing,
     announcements: Announcements,
     /// Who is asked for this node's address as others see it, unless that was configured.
     stun: Option<StunServers>,
@@ -116,8 +131,9 @@ impl Task {
         config: &NodeConfig,
         remembered: Vec<RememberedPeer>,
         traffic: Arc<Traffic>,
-        inbox: mpsc::Receiver<Request>,
-        events: mpsc::Sender<NetworkEvent>,
+        (inbox, events): (mpsc::Receiver<Request>, mpsc::Sender<NetworkEvent>),
+        (paths, wishes): (PathTable, mpsc::Receiver<()>),
+        willing: Willing,
     ) -> Self {
         let memory = Memory::new(remembered, platform::unix_ms());
         let mut task = Self {
@@ -136,6 +152,11 @@ impl Task {
             memory,
             providers: ProviderDials::default(),
             fallbacks: Vec::new(),
+            paths,
+            wishes,
+            beside: HashMap::new(),
+            detours: Detours::default(),
+            willing,
             announcements: Announcements::default(),
             stun: config.stun.get().is_empty().then(|| config.stun.clone()),
             listens_publicly: config.external.is_empty(),
@@ -180,6 +201,7 @@ impl Task {
         enum Next {
             Request(Option<Request>),
             Swarm(Option<SwarmEvent<BehaviourEvent>>),
+            Wish,
             Timer,
         }
         loop {
@@ -200,6 +222,7 @@ impl Task {
                 futures::select! {
                     request = request => Next::Request(request),
                     event = event => Next::Swarm(event),
+                    _ = self.wishes.next() => Next::Wish,
                     () = timer => Next::Timer,
                 }
             };
@@ -207,6 +230,7 @@ impl Task {
                 Next::Request(Some(Request::ShutDown)) => return,
                 Next::Request(Some(request)) => self.on_request(request),
                 Next::Swarm(Some(event)) => self.on_swarm_event(event),
+                Next::Wish => self.dial_beside(),
                 Next::Timer => {}
                 Next::Request(None) | Next::Swarm(None) => return,
             }
@@ -219,6 +243,9 @@ impl Task {
         self.dial_waiting_providers(now_ms);
         self.dial_neighbour(now_ms);
         self.dial_fallbacks(now_ms);
+        self.close_idle_beside();
+        self.take_detours(now_ms);
+        self.close_idle_circuits();
         self.announce_again(now_ms);
         self.close_idle(now_ms);
         if self.first.is_due(now_ms) {
@@ -315,7 +342,8 @@ impl Task {
                         addresses.push(address);
                     }
                 }
-                let _ = reply.send(Snapshot { peers: self.peers.list(), addresses });
+                let no_direct_path = self.no_direct_path();
+                let _ = reply.send(Snapshot { peers: self.peers.list(), addresses, no_direct_path });
             }
         }
     }
@@ -377,8 +405,19 @@ impl Task {
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                let address = endpoint.get_remote_address().clone();
-                let relayed = is_relayed_endpoint(&endpoint);
+                let way = Way::of(&endpoint);
+                let relayed = way == Way::Relayed;
+                let address = match &endpoint {
+                    // The other one names nobody but the peer.
+                    ConnectedPoint::Listener { local_addr, .. } if relayed => local_addr.clone(),
+                    other => other.get_remote_address().clone(),
+                };
+                if relayed {
+                    self.circuit_established(peer_id, connection_id, &address);
+                } else {
+                    self.detours.connected(&peer_id);
+                    self.paths.appeared(peer_id, way);
+                }
                 let mut dialled = None;
                 // What was signalled has an address that says nothing of the way.
                 if endpoint.is_dialer() && !relayed && scope_of(&address).is_some() {
@@ -402,12 +441,24 @@ impl Task {
                     self.set_join(state);
                 }
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, endpoint, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "connection closed");
-                if self.peers.disconnected(peer_id, connection_id) {
+                self.beside.remove(&connection_id);
+                let way = Way::of(&endpoint);
+                if way != Way::Relayed {
+                    self.paths.vanished(peer_id, way);
+                }
+                let is_gone = self.peers.disconnected(peer_id, connection_id);
+                if way == Way::Relayed {
+                    self.circuit_closed(peer_id, connection_id);
+                }
+                if is_gone {
                     self.reservations.disconnected(&peer_id);
                     self.memory.disconnected(&peer_id);
-                    self.tell(NetworkEvent::Disconnected(peer_id));
+                    self.willing.forget(&peer_id);
+                    if !self.detours.carries(&peer_id) {
+                        self.tell(NetworkEvent::Disconnected(peer_id));
+                    }
                     if self.peers.direct_count() == 0 {
                         self.dial_everybody_known();
                     }
@@ -415,12 +466,17 @@ impl Task {
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error, .. } => {
                 tracing::debug!(peer = ?peer_id, %error, "dial failed");
+                if let Some(peer) = self.beside.remove(&connection_id) {
+                    self.paths.no_websocket(&peer);
+                }
+                self.detours.useless(connection_id, platform::monotonic_ms());
                 if let Some(peer) = &peer_id {
                     self.fall_back_now(peer);
                 }
                 if let (Some(peer), DialError::Transport(failed)) = (peer_id, &error) {
                     for (address, _) in failed {
-                        if Signalled::parse(address).is_ok() {
+                        // Content may go through the relays that failed to bring a direct connection about.
+                        if Signalled::parse(address).is_ok() && !self.detours.is_wanted(&peer) {
                             self.swarm.behaviour().signalling.routes().forget(&peer);
                             self.peers.forget_signalled(&peer);
                         }
@@ -502,6 +558,8 @@ impl Task {
                 }
                 _ => {}
             },
+            BehaviourEvent::RelayClient(event) => self.on_relay_client(event),
+            BehaviourEvent::Signalling(signalling::Event::NoDirectPath { peer }) => self.on_no_direct_path(peer),
             BehaviourEvent::Ping(ping) => {
                 if let Ok(rtt) = ping.result {
                     self.peers.measured(ping.peer, rtt);

@@ -1,9 +1,7 @@
 //! Open sites that are looked up again, against a made-up network: what that may bring back, count as and announce.
 
 use super::*;
-use crate::{
-    config::Role, exchange::Exchange, network::Network, network::Request, signal::Problems, store::MemoryStore,
-};
+use crate::{exchange::Exchange, network::Network, network::Request, signal::Problems, store::MemoryStore};
 use libp2p::PeerId;
 use meganet_core::{
     head::{Head, HeadInner},
@@ -55,12 +53,11 @@ fn bench() -> Bench {
             }
         }
     });
-    let streams = libp2p_stream::Behaviour::new().new_control();
     let (received_much, much_received) = Signal::new();
     let means = Means {
         local: PeerId::random(),
         network,
-        exchange: Exchange::new(streams, Role::Native, Arc::default()),
+        exchange: Exchange::for_tests(),
         store: store.clone(),
         connected: Arc::default(),
         problems: Problems::new().0,

@@ -8,9 +8,9 @@
 //! - An address with a reservation at a relay is made known in its `/webrtc` form too.
 
 use super::{
-    direct_only::is_relayed_endpoint,
     handler::{Handler, In, Out},
     link::{self, Inbound, Opened, Request},
+    only::is_relayed_endpoint,
     routes::Routes,
 };
 use crate::{error::Error, proto::address::Signalled};

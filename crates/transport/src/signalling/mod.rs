@@ -11,22 +11,24 @@
 //! | `handler` | the signalling stream of one relayed connection |
 //! | `behaviour` | which stream belongs to which attempt; simultaneous dials; the end of relayed connections |
 //! | `attempt` | one attempt: the protocol core between a stream and a backend |
-//! | `direct_only` | keeps other protocols off relayed connections |
+//! | `only` | keeps other protocols to connections of one kind, most of them off relayed ones |
 //! | `lens` | leaves addresses out that a behaviour must not see |
 
 mod attempt;
 mod behaviour;
-mod direct_only;
 mod handler;
 mod lens;
 mod link;
+mod only;
 mod routes;
 
 pub(crate) use attempt::{PeerConnection, Progress, run};
 pub use behaviour::{Behaviour, Event};
-pub use direct_only::{DirectOnly, is_relayed, is_relayed_endpoint};
 pub use lens::{HostsOnly, Lens, Through, WithoutCircuits};
 pub(crate) use link::{Inbound, Link, Opened};
+pub use only::{
+    DirectOnly, Only, OverWebSocket, Way, Ways, WithoutWebSocket, is_relayed, is_relayed_endpoint, relay_of,
+};
 pub use routes::{PEERS_MAX as ROUTED_PEERS_MAX, ROUTES_PER_PEER_MAX, Routes};
 
 /// Both halves, and the routes they share.

@@ -8,6 +8,7 @@ mod attempt;
 mod budget;
 mod connection;
 mod js;
+pub(crate) mod mixed_content;
 mod signalled;
 mod transport;
 

@@ -23,7 +23,7 @@ pub(super) struct ProviderDial {
     /// Taken when the provider was found: only then the query knows them.
     pub addresses: Vec<Multiaddr>,
     /// Held until the dial was tried: its end tells the searcher that nobody is missing any more.
-    _searcher: mpsc::Sender<PeerId>,
+    searcher: mpsc::Sender<PeerId>,
 }
 
 impl Task {
@@ -32,6 +32,7 @@ impl Task {
         for peer in found {
             let waiting = &self.providers.waiting;
             if self.peers.is_direct(&peer)
+                || self.detours.carries(&peer)
                 || peer == *self.swarm.local_peer_id()
                 || waiting.len() >= limits::PROVIDER_DIALS_WAITING_MAX
             {
@@ -44,7 +45,7 @@ impl Task {
             addresses.dedup();
             addresses.truncate(limits::ADDRESSES_PER_PEER_MAX);
             if !addresses.is_empty() {
-                self.providers.waiting.push_back(ProviderDial { peer, addresses, _searcher: searcher.clone() });
+                self.providers.waiting.push_back(ProviderDial { peer, addresses, searcher: searcher.clone() });
             }
         }
         self.dial_waiting_providers(platform::monotonic_ms());
@@ -68,8 +69,17 @@ impl Task {
             }
             let options = self.dial_options(dial.peer, dial.addresses.clone());
             let id = options.connection_id();
+            let patience_ms = now_ms + limits::PROVIDER_DIAL_PATIENCE.as_millis() as u64;
+            if dial.addresses.iter().all(meganet_transport::is_signalled) {
+                // Without a direct path, or while it is not found, relays may carry what is wanted.
+                let is_told = self.detours.is_told(&dial.peer, now_ms);
+                let due_ms = if is_told { now_ms } else { patience_ms };
+                self.detours.want(dial.peer, due_ms, Some(dial.searcher.clone()));
+                if is_told {
+                    continue;
+                }
+            }
             if self.swarm.dial(options).is_ok() {
-                let patience_ms = now_ms + limits::PROVIDER_DIAL_PATIENCE.as_millis() as u64;
                 self.providers.under_way.insert(id, (patience_ms, dial));
             }
         }
