@@ -24,8 +24,15 @@ const IDLE: Duration = Duration::from_millis(100);
 /// What moves over the channel.
 #[derive(Clone, Copy)]
 pub enum Work {
-    Send { bytes: u64, message_bytes: u64 },
-    Receive { bytes: u64 },
+    Send {
+        bytes: u64,
+        message_bytes: u64,
+    },
+    /// `warm_bytes` come first and do not count.
+    Receive {
+        warm_bytes: u64,
+        bytes: u64,
+    },
 }
 
 /// From the first message to the last; of a sender, when it could hand them on.
@@ -94,7 +101,16 @@ fn start(rtc: Rtc, socket: UdpSocket, work: Work) -> Running {
     let alive = Arc::new(());
     let wanted = alive.clone();
     std::thread::spawn(move || {
-        let end = End { rtc, socket, channel: None, first: None, left: 0, opened: Some(opened), done: Some(done) };
+        let end = End {
+            rtc,
+            socket,
+            channel: None,
+            first: None,
+            left: 0,
+            warm_left: 0,
+            opened: Some(opened),
+            done: Some(done),
+        };
         // Whoever waits for the figures sees that none come.
         let _ = end.run(work, &wanted);
     });
@@ -107,6 +123,8 @@ struct End {
     channel: Option<ChannelId>,
     first: Option<Instant>,
     left: u64,
+    /// Bytes that come before those that count.
+    warm_left: u64,
     opened: Option<oneshot::Sender<f64>>,
     done: Option<oneshot::Sender<Moved>>,
 }
@@ -115,8 +133,9 @@ impl End {
     fn run(mut self, work: Work, wanted: &Arc<()>) -> Result<()> {
         let started = Instant::now();
         let local = self.socket.local_addr()?;
-        self.left = match work {
-            Work::Send { bytes, .. } | Work::Receive { bytes } => bytes,
+        (self.left, self.warm_left) = match work {
+            Work::Send { bytes, .. } => (bytes, 0),
+            Work::Receive { warm_bytes, bytes } => (bytes, warm_bytes),
         };
         let message = match work {
             Work::Send { message_bytes, .. } => vec![7; usize::try_from(message_bytes)?],
@@ -153,6 +172,10 @@ impl End {
     }
 
     fn moved(&mut self, bytes: usize) {
+        if self.warm_left > 0 {
+            self.warm_left = self.warm_left.saturating_sub(bytes as u64);
+            return;
+        }
         let now = Instant::now();
         let first = *self.first.get_or_insert(now);
         self.left = self.left.saturating_sub(bytes as u64);

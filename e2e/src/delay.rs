@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -111,7 +111,8 @@ impl Delay {
         Ok(format!("{before}/udp/{}/{after}", slow.port()))
     }
 
-    /// A description with its loopback candidates reached slowly, and no others.
+    /// A description with its IPv4 candidates reached slowly, and no others. Pages without leave to record name none on loopback,
+    /// only this machine's own address; what is sent there stays on the machine too.
     pub fn description(&self, sdp: &str) -> Result<String> {
         let mut changed = String::new();
         for line in sdp.lines() {
@@ -130,11 +131,14 @@ impl Delay {
     /// The same for one candidate: `candidate:foundation component protocol priority address port typ …`.
     pub fn candidate(&self, line: &str) -> Result<Option<String>> {
         let mut parts: Vec<&str> = line.split(' ').collect();
-        if parts.len() < 8 || parts[4] != "127.0.0.1" || !parts[2].eq_ignore_ascii_case("udp") {
+        let (true, Some(Ok(ip))) =
+            (parts.len() >= 8 && parts[2].eq_ignore_ascii_case("udp"), parts.get(4).map(|ip| ip.parse::<Ipv4Addr>()))
+        else {
             return Ok(None);
-        }
-        let port = self.to(SocketAddr::from(([127, 0, 0, 1], parts[5].parse()?)))?.port().to_string();
-        parts[5] = &port;
+        };
+        let slow = self.to(SocketAddr::from((ip, parts[5].parse()?)))?;
+        let (ip, port) = (slow.ip().to_string(), slow.port().to_string());
+        (parts[4], parts[5]) = (&ip, &port);
         Ok(Some(parts.join(" ")))
     }
 }
@@ -162,10 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_candidates_remain() -> Result<()> {
+    fn only_udp_candidates_over_ipv4_remain() -> Result<()> {
         let delay = Delay::of_round_trip(Duration::ZERO)?;
         let changed = delay.description(
-            "v=0\r\na=candidate:1 1 udp 9 127.0.0.1 4000 typ host\r\na=candidate:2 1 udp 9 10.0.0.1 4001 typ host\r\n",
+            "v=0\r\na=candidate:1 1 udp 9 127.0.0.1 4000 typ host\r\na=candidate:2 1 udp 9 fd00::2 4001 typ host\r\na=candidate:3 1 tcp 9 \
+             127.0.0.1 9 typ host tcptype active\r\n",
         )?;
         let port = delay.to("127.0.0.1:4000".parse()?)?.port();
         assert_eq!(changed, format!("v=0\r\na=candidate:1 1 udp 9 127.0.0.1 {port} typ host\r\n"));

@@ -23,15 +23,15 @@ const OFFER: &str = "
     return connection.localDescription.sdp;";
 
 const ANSWER: &str = "
-    const [offer, bytes] = given;
+    const [offer, warm, bytes] = given;
     const connection = new RTCPeerConnection();
     const received = new Promise((done, failed) => connection.ondatachannel = ({ channel }) => {
         channel.binaryType = 'arraybuffer';
         let got = 0, first;
         channel.onmessage = ({ data }) => {
-            if (first === undefined) { first = performance.now(); }
             got += data.byteLength;
-            if (got >= bytes) { done({ bytes: got, first, last: performance.now() }); }
+            if (first === undefined && got >= warm) { first = performance.now(); }
+            if (got >= warm + bytes) { done({ bytes: got - warm, first, last: performance.now() }); }
         };
         channel.onclose = () => failed(new Error('closed after ' + got + ' bytes'));
     });
@@ -84,7 +84,7 @@ const GATHERED: &str = "
         look();
     });";
 
-/// What receivers saw, from the first message to the last.
+/// What receivers saw, from the first message that counts to the last.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Received {
     pub bytes: u64,
@@ -104,9 +104,9 @@ pub async fn offer(tab: &Browser) -> Result<String> {
     tab.run(&format!("{GATHERED}{OFFER}"), &[]).await
 }
 
-/// Makes one more channel on which this tab will receive `bytes`; its description.
-pub async fn answer(tab: &Browser, offer: &str, bytes: u64) -> Result<String> {
-    tab.run(&format!("{GATHERED}{ANSWER}"), &[json!(offer), json!(bytes)]).await
+/// Makes one more channel on which this tab will receive `bytes`, after `warm_bytes` that do not count; its description.
+pub async fn answer(tab: &Browser, offer: &str, warm_bytes: u64, bytes: u64) -> Result<String> {
+    tab.run(&format!("{GATHERED}{ANSWER}"), &[json!(offer), json!(warm_bytes), json!(bytes)]).await
 }
 
 /// Opens the channels that were offered; how long the slowest took, ms.
@@ -134,7 +134,7 @@ pub async fn close(tab: &Browser) -> Result<()> {
 pub async fn measure(sender: &Browser, receiver: &Browser, bytes: u64) -> Result<f64> {
     let bytes = bytes.next_multiple_of(MESSAGE_BYTES);
     let offer = offer(sender).await?;
-    let answer = answer(receiver, &offer, bytes).await?;
+    let answer = answer(receiver, &offer, 0, bytes).await?;
     connect(sender, &[answer]).await?;
     send(sender, bytes, MESSAGE_BYTES).await?;
     let received = received(receiver).await?;

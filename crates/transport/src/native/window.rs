@@ -22,10 +22,17 @@ const KEPT: f64 = 0.95;
 
 #[derive(Debug, Clone, Copy)]
 enum Trial {
-    Doubled { before: f64 },
-    Halved { before: f64 },
+    Doubled {
+        before: f64,
+    },
+    Halved {
+        before: f64,
+    },
     /// None under way; the next one halves or doubles.
-    None { rounds: u32, next_halves: bool },
+    None {
+        rounds: u32,
+        next_halves: bool,
+    },
 }
 
 /// The window of one connection.

@@ -1,7 +1,7 @@
 //! Bare data channels: between two tabs, and between a tab and str0m.
 
 use super::{
-    Sample,
+    Sample, WARM_BYTES,
     contest::{Contest, Way},
     stage::Stage,
 };
@@ -35,13 +35,13 @@ async fn tab_to_tab(stage: &Stage, contest: &Contest) -> Result<Sample> {
         stage.others.switch_to(tab).await?;
         stage.others.goto(&stage.pages.url()).await?;
         let offer = stage.description(raw_channel::offer(&stage.others).await?, contest)?;
-        let answer = raw_channel::answer(&stage.hub, &offer, contest.bytes).await?;
+        let answer = raw_channel::answer(&stage.hub, &offer, WARM_BYTES, contest.bytes).await?;
         let answer = stage.description(answer, contest)?;
         connect_ms = connect_ms.max(raw_channel::connect(&stage.others, &[answer]).await?);
     }
     for tab in tabs {
         stage.others.switch_to(tab).await?;
-        raw_channel::send(&stage.others, contest.bytes, contest.message_bytes).await?;
+        raw_channel::send(&stage.others, WARM_BYTES + contest.bytes, contest.message_bytes).await?;
     }
     let received = raw_channel::received(&stage.hub).await?;
     for tab in tabs {
@@ -62,11 +62,11 @@ async fn opened(running: &mut [Running]) -> Result<f64> {
 
 async fn native_to_tab(stage: &Stage, contest: &Contest) -> Result<Sample> {
     let mut running = Vec::new();
-    let work = Work::Send { bytes: contest.bytes, message_bytes: contest.message_bytes };
+    let work = Work::Send { bytes: WARM_BYTES + contest.bytes, message_bytes: contest.message_bytes };
     for _ in 0..contest.peers {
         let (offered, offer) = bare_str0m::offer()?;
         let offer = stage.description(offer, contest)?;
-        let answer = raw_channel::answer(&stage.hub, &offer, contest.bytes).await?;
+        let answer = raw_channel::answer(&stage.hub, &offer, WARM_BYTES, contest.bytes).await?;
         running.push(offered.run(&stage.description(answer, contest)?, work)?);
     }
     let connect_ms = opened(&mut running).await?;
@@ -78,12 +78,12 @@ async fn tab_to_native(stage: &Stage, contest: &Contest) -> Result<Sample> {
     let (mut running, mut answers) = (Vec::new(), Vec::new());
     for _ in 0..contest.peers {
         let offer = stage.description(raw_channel::offer(&stage.hub).await?, contest)?;
-        let (one, answer) = bare_str0m::answer(&offer, Work::Receive { bytes: contest.bytes })?;
+        let (one, answer) = bare_str0m::answer(&offer, Work::Receive { warm_bytes: WARM_BYTES, bytes: contest.bytes })?;
         running.push(one);
         answers.push(stage.description(answer, contest)?);
     }
     let connect_ms = raw_channel::connect(&stage.hub, &answers).await?;
-    raw_channel::send(&stage.hub, contest.bytes, contest.message_bytes).await?;
+    raw_channel::send(&stage.hub, WARM_BYTES + contest.bytes, contest.message_bytes).await?;
     let mut moved = Vec::new();
     for one in &mut running {
         moved.push((&mut one.moved).await.context("a bare channel broke off")?);

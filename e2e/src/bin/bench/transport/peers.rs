@@ -1,7 +1,7 @@
 //! Our transport and js-libp2p's.
 
 use super::{
-    Sample,
+    Sample, WARM_BYTES,
     contest::{Contest, Way, Who},
     stage::Stage,
 };
@@ -12,8 +12,6 @@ use meganet_e2e::{
 };
 use serde_json::{Value, json};
 
-/// Moved before the time is taken: a page's program has just been loaded, and is compiled better once it has run a while.
-const WARM_BYTES: u64 = 4 * 1024 * 1024;
 /// Streams of one connection whose buffers are summed up.
 const BUFFERING_STREAMS: usize = 8;
 /// What each of them sends.
