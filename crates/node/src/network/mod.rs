@@ -12,6 +12,7 @@ mod neighbours;
 mod peers;
 mod reservations;
 mod task;
+mod unreachable;
 
 use crate::{
     config::{NodeConfig, Role},
@@ -29,6 +30,7 @@ use std::{sync::Arc, time::Duration};
 
 pub(crate) use first_contact::JoinState;
 pub(crate) use peers::Peer;
+pub(crate) use unreachable::Unreachable;
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
