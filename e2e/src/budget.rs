@@ -223,7 +223,7 @@ impl Run<'_> {
 
     /// Opens sites, reads all of each, stays a while; native peers and tabs leave and come back meanwhile.
     async fn browse(&mut self, app: &App<'_>) -> Result<(usize, usize, usize)> {
-        let (mut visits, mut read, mut left) = (0, 0, 0);
+        let (mut visits, mut read, mut left) = (0_usize, 0, 0);
         let start = Instant::now();
         while start.elapsed() < self.plan.browsing {
             let address = *self.sites.choose(&mut self.random).context("no site")?;
@@ -234,7 +234,7 @@ impl Run<'_> {
             }
             let pause = self.plan.pause_max.mul_f64(self.random.random_range(0.1..1.0));
             tokio::time::sleep(pause.min(self.plan.browsing.saturating_sub(start.elapsed()))).await;
-            if visits % 4 == 0 {
+            if visits.is_multiple_of(4) {
                 left += 1;
                 self.churn(left).await?;
             }
@@ -244,7 +244,7 @@ impl Run<'_> {
 
     /// One peer leaves, and the one that left before it comes back; every third time it is a tab.
     async fn churn(&mut self, turn: usize) -> Result<()> {
-        if turn % 3 == 0 && !self.others.is_empty() {
+        if turn.is_multiple_of(3) && !self.others.is_empty() {
             let browser = &self.others[turn / 3 % self.others.len()];
             let app = App::open(browser, &self.swarm.url()).await?;
             return app.until_joined().await;

@@ -1,13 +1,13 @@
 //! Who may connect: a gate by IP address, because peer ids are free and addresses are not.
 
-use crate::{limits, platform};
+use crate::{limits, network::Unreachable, platform};
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
     multiaddr::Protocol,
     swarm::{
-        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
-        THandlerOutEvent, ToSwarm, dummy,
+        ConnectionClosed, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, THandler,
+        THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
     },
 };
 use std::{
@@ -33,12 +33,18 @@ struct LookupDials {
     per_hour: usize,
     /// Monotonic ms.
     begun: VecDeque<u64>,
+    unreachable: Unreachable,
 }
 
 impl LookupDials {
-    fn take(&mut self, now_ms: u64) -> Result<(), ConnectionDenied> {
+    fn new(per_hour: usize) -> Self {
+        Self { per_hour, begun: VecDeque::new(), unreachable: Unreachable::default() }
+    }
+
+    fn take(&mut self, peer: Option<PeerId>, now_ms: u64) -> Result<(), ConnectionDenied> {
         self.begun.retain(|at| now_ms.saturating_sub(*at) < HOUR_MS);
-        if self.begun.len() >= self.per_hour {
+        let is_silent = peer.is_some_and(|peer| self.unreachable.is_silent(&peer, now_ms));
+        if is_silent || self.begun.len() >= self.per_hour {
             return Err(ConnectionDenied::new(Denied::Lookups));
         }
         self.begun.push_back(now_ms);
@@ -78,7 +84,9 @@ pub enum Denied {
     PerIp,
     #[error("too many connections into this network")]
     PerSubnet,
-    #[error("lookups began many connections within an hour: they go on with the peers that are connected")]
+    #[error(
+        "it did not answer just now, or lookups began many connections within an hour: they go on with who is connected"
+    )]
     Lookups,
     #[error("the peer was banned for this session")]
     Banned,
@@ -87,8 +95,14 @@ pub enum Denied {
 impl Gate {
     /// With a bound on the connections that lookups begin in an hour.
     pub fn new(lookup_dials_per_hour: Option<usize>) -> Self {
-        let lookups = lookup_dials_per_hour.map(|per_hour| LookupDials { per_hour, begun: VecDeque::new() });
+        let lookups = lookup_dials_per_hour.map(LookupDials::new);
         Self { lookups, ..Self::default() }
+    }
+
+    /// Whether a tab need not try a peer at this address now.
+    pub fn is_silent_at(&self, peer: &PeerId, address: &Multiaddr) -> bool {
+        let now_ms = platform::monotonic_ms();
+        self.lookups.as_ref().is_some_and(|lookups| lookups.unreachable.is_silent_at(peer, address, now_ms))
     }
 
     /// Refuses this peer until the node restarts. The table is bounded; when it is full the newest ban is not remembered.
@@ -191,13 +205,13 @@ impl NetworkBehaviour for Gate {
     fn handle_pending_outbound_connection(
         &mut self,
         _: ConnectionId,
-        _: Option<PeerId>,
+        peer: Option<PeerId>,
         addresses: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         // This node's own dials name their addresses; a lookup leaves it to the behaviours to know some.
         match &mut self.lookups {
-            Some(lookups) if addresses.is_empty() => lookups.take(platform::monotonic_ms()).map(|()| Vec::new()),
+            Some(lookups) if addresses.is_empty() => lookups.take(peer, platform::monotonic_ms()).map(|()| Vec::new()),
             _ => Ok(Vec::new()),
         }
     }
@@ -220,7 +234,20 @@ impl NetworkBehaviour for Gate {
             FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => self.release(connection_id),
             // Another behaviour refused a connection that this one had counted.
             FromSwarm::ListenFailure(failure) => self.release(failure.connection_id),
-            FromSwarm::DialFailure(failure) => self.release(failure.connection_id),
+            FromSwarm::DialFailure(failure) => {
+                self.release(failure.connection_id);
+                if let (Some(lookups), Some(peer), DialError::Transport(errors)) =
+                    (&mut self.lookups, failure.peer_id, failure.error)
+                {
+                    let addresses = errors.iter().map(|(address, _)| address.clone());
+                    lookups.unreachable.failed(peer, addresses, platform::monotonic_ms());
+                }
+            }
+            FromSwarm::ConnectionEstablished(established) => {
+                if let Some(lookups) = &mut self.lookups {
+                    lookups.unreachable.reached(&established.peer_id);
+                }
+            }
             _ => {}
         }
     }
@@ -302,10 +329,14 @@ mod tests {
 
     #[test]
     fn lookups_of_a_tab_begin_few_connections_in_an_hour() {
-        let mut dials = LookupDials { per_hour: limits::LOOKUP_DIALS_PER_HOUR, begun: VecDeque::new() };
-        assert_eq!((0..100).filter(|at| dials.take(*at).is_ok()).count(), limits::LOOKUP_DIALS_PER_HOUR);
-        assert!(dials.take(HOUR_MS).is_ok(), "the first is an hour old");
-        assert!(dials.take(HOUR_MS).is_err());
+        let mut dials = LookupDials::new(limits::LOOKUP_DIALS_PER_HOUR);
+        assert_eq!((0..100).filter(|at| dials.take(None, *at).is_ok()).count(), limits::LOOKUP_DIALS_PER_HOUR);
+        assert!(dials.take(None, HOUR_MS).is_ok(), "the first is an hour old");
+        assert!(dials.take(None, HOUR_MS).is_err());
+        let gone = PeerId::random();
+        let mut dials = LookupDials::new(1);
+        dials.unreachable.failed(gone, std::iter::empty(), 0);
+        assert!(dials.take(Some(gone), 0).is_err() && dials.take(Some(PeerId::random()), 0).is_ok());
 
         let id = ConnectionId::new_unchecked(1);
         let address: Multiaddr = "/ip4/127.0.0.1/udp/1/quic-v1".parse().unwrap();

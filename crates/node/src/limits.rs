@@ -69,6 +69,11 @@ pub const IDLE_KEPT: usize = 8;
 pub const IDLE_CHECK: Duration = Duration::from_secs(15);
 /// Connections that lookups may begin in a tab in an hour: a third of what it may begin. Beyond it they ask those connected.
 pub const LOOKUP_DIALS_PER_HOUR: usize = 20;
+/// A peer that did not answer a tab is left alone for this long there, twice as long each time, up to the last value.
+pub const UNREACHABLE_RETRY_MIN: Duration = Duration::from_secs(30);
+pub const UNREACHABLE_RETRY_MAX: Duration = Duration::from_secs(600);
+/// Peers of which that is known.
+pub const UNREACHABLE_PEERS_MAX: usize = 256;
 /// A tab that has other peers tries first contacts that went away less and less often, down to once in this time.
 pub const FIRST_CONTACT_RETRY_MAX: Duration = Duration::from_secs(600);
 /// A connection without any stream is closed after this.

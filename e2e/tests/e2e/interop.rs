@@ -54,22 +54,31 @@ pub type Tab = (Kind, Options);
 
 /// Two tabs meet through our relay: the first dials the second, and, if they differ, anew the other way round.
 pub fn tabs(name: &'static str, one: Tab, other: Tab) {
+    let directions: &[(usize, usize)] = if one == other { &[(0, 1)] } else { &[(0, 1), (1, 0)] };
+    meet(name, [one, other], directions);
+}
+
+/// Two tabs meet through our relay: the first dials the second.
+pub fn tab_dials_tab(name: &'static str, dialler: Tab, listener: Tab) {
+    meet(name, [dialler, listener], &[(0, 1)]);
+}
+
+fn meet(name: &'static str, tabs: [Tab; 2], directions: &[(usize, usize)]) {
     scenario::run(name, async |scenario| {
         let pages = pages(scenario.dir()).await?;
         let relay = relay(scenario).await?;
         let through = json!({ "relay": relay.address("webrtc-direct")? });
         let browsers = [
-            scenario.browser_with("one", one.1.clone()).await?,
-            scenario.browser_with("other", other.1.clone()).await?,
+            scenario.browser_with("one", tabs[0].1.clone()).await?,
+            scenario.browser_with("other", tabs[1].1.clone()).await?,
         ];
-        let are_alike = one == other;
         let start = async |place: usize| {
-            let (kind, options) = [&one, &other][place];
+            let (kind, options) = &tabs[place];
             let mut peer = TestPeer::in_tab(&browsers[place], &pages, *kind, through.clone()).await?;
             peer.name = format!("{} ({:?})", peer.name, options.kind);
             anyhow::Ok(peer)
         };
-        for (dialler, listener) in [(0, 1), (1, 0)].into_iter().take(if are_alike { 1 } else { 2 }) {
+        for &(dialler, listener) in directions {
             let (dialler, listener) = (start(dialler).await?, start(listener).await?);
             exercise(&dialler, &listener, &listener.address("/webrtc/")?).await?;
         }

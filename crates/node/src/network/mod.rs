@@ -14,6 +14,7 @@ mod neighbours;
 mod peers;
 mod reservations;
 mod task;
+mod unreachable;
 
 use crate::{
     config::{NodeConfig, Role},
@@ -34,6 +35,7 @@ pub(crate) use content_meter::ContentMeter;
 pub(crate) use detours::Willing;
 pub(crate) use first_contact::JoinState;
 pub(crate) use peers::Peer;
+pub(crate) use unreachable::Unreachable;
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
