@@ -25,6 +25,7 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         certificate,
         version_1: options.dial_version_1,
         stun: options.stun,
+        census: options.census,
     };
     let (webrtc, signalling) = native::Transport::new(config);
     let secure = || noise::Config::new(identity).map_err(|error| BuildError::Noise(error.to_string()));

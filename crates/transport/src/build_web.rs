@@ -25,6 +25,7 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         budget: options.budget,
         version_1: options.dial_version_1,
         stun: options.stun,
+        census: options.census,
     });
     let websocket = Allowed(libp2p_websocket_websys::Transport::default())
         .upgrade(Version::V1Lazy)

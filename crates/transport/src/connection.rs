@@ -1,6 +1,9 @@
 //! A connection as libp2p sees it: a muxer whose streams are data channels.
 
-use crate::stream::{self, Channel, Notify, Opener, Stream, UnsentTogether};
+use crate::{
+    proto::state::StreamError,
+    stream::{self, Channel, Notify, Opener, Stream, UnsentTogether},
+};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use std::{
     collections::VecDeque,
@@ -14,6 +17,8 @@ use std::{
 pub const INBOUND_WAITING_MAX: usize = 64;
 /// Streams of one connection, both directions.
 pub const STREAMS_MAX: usize = 1_024;
+/// Messages that break the protocol on one connection before it is closed.
+pub const VIOLATIONS_MAX: u32 = 32;
 
 /// Why a connection is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +32,9 @@ pub enum Closed {
     /// Nothing was heard for too long.
     #[error("the connection was lost")]
     Lost,
+    /// The other end broke the protocol too often, last in this way.
+    #[error("the remote peer broke the protocol {VIOLATIONS_MAX} times: {0}")]
+    Violated(#[from] StreamError),
     /// The backend gave up.
     #[error("{0}")]
     Backend(String),
@@ -39,6 +47,7 @@ struct Inner {
     /// Streams that this end has opened and the backend has no data channel for yet.
     fresh: VecDeque<Channel>,
     streams: usize,
+    violations: u32,
     outbound_waker: Option<Waker>,
     closing: bool,
     closed: Option<Closed>,
@@ -112,6 +121,14 @@ impl Backend {
         }
     }
 
+    /// The other end broke the protocol; why the connection is over, if it did so too often.
+    pub fn on_violation(&self, error: StreamError) -> Option<Closed> {
+        tracing::debug!(%error, "stream broken off");
+        let mut inner = self.0.lock();
+        inner.violations = inner.violations.saturating_add(1);
+        (inner.violations >= VIOLATIONS_MAX).then_some(Closed::Violated(error))
+    }
+
     /// Whether the user has closed the connection.
     pub fn is_closing(&self) -> bool {
         self.0.lock().closing
@@ -141,6 +158,7 @@ impl Inner {
             Closed::Local => io::ErrorKind::NotConnected,
             Closed::Remote => io::ErrorKind::ConnectionReset,
             Closed::Lost => io::ErrorKind::TimedOut,
+            Closed::Violated(_) => io::ErrorKind::InvalidData,
             Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
         };
         Some(io::Error::new(kind, closed))

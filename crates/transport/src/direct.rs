@@ -27,17 +27,19 @@ pub(crate) async fn dial<F: Future<Output = Result<(PeerId, Connection), Error>>
         }
         attempt(Version::V1).await
     };
-    let (peer, connection) = clock::within(CONNECT_TIMEOUT, async {
+    let attempt = clock::within(CONNECT_TIMEOUT, async {
         match select(pin!(attempt(Version::V2)), pin!(second)).await {
             Either::Left((Ok(done), _)) | Either::Right((Ok(done), _)) => Ok(done),
             // What fails at once (no network, another certificate) fails in either version.
             Either::Left((Err(error), _)) => Err(error),
             Either::Right((Err(_), first)) => first.await,
         }
-    })
-    .await?;
-    match direct.peer {
-        Some(expected) if expected != peer => Err(Error::WrongPeer { expected: expected.into(), found: peer.into() }),
-        _ => Ok((peer, connection)),
+    });
+    match (attempt.await, direct.peer) {
+        (Ok((found, _)), Some(expected)) if expected != found => {
+            Err(Error::WrongPeer { expected: expected.into(), found: found.into() })
+        }
+        (Err(error), Some(expected)) => Err(error.naming(expected)),
+        (result, _) => result,
     }
 }

@@ -57,6 +57,14 @@ pub enum Error {
         /// What is wrong with it.
         error: MessageError,
     },
+    /// The other end's description passed the checks here, and WebRTC itself refuses it.
+    #[error("signalling with {peer}: its session description is refused: {reason}")]
+    Refused {
+        /// The other end.
+        peer: Box<PeerId>,
+        /// What WebRTC said.
+        reason: String,
+    },
     /// No relay reaches the peer.
     #[error("no relay to {peer}: {reason}")]
     NoRelay {
@@ -97,4 +105,59 @@ pub enum Error {
         /// What was given.
         limit: Duration,
     },
+    /// An error that is about one peer and does not say about whom.
+    #[error("connecting with {peer}: {error}")]
+    With {
+        /// The other end.
+        peer: Box<PeerId>,
+        /// What went wrong.
+        #[source]
+        error: Box<Error>,
+    },
+}
+
+impl Error {
+    /// The same, with the peer named.
+    pub(crate) fn naming(self, peer: PeerId) -> Self {
+        match self.peer() {
+            Some(_) => self,
+            None => Self::With { peer: peer.into(), error: self.into() },
+        }
+    }
+
+    /// Whom it is about, if that is known.
+    #[must_use]
+    pub fn peer(&self) -> Option<&PeerId> {
+        match self {
+            Self::Signalling { peer, .. }
+            | Self::NoPath { peer, .. }
+            | Self::SignalMessage { peer, .. }
+            | Self::Refused { peer, .. }
+            | Self::NoRelay { peer, .. }
+            | Self::Superseded { peer }
+            | Self::WrongPeer { expected: peer, .. }
+            | Self::With { peer, .. } => Some(peer),
+            Self::Address(_)
+            | Self::Io(_)
+            | Self::Username(_)
+            | Self::Budget(_)
+            | Self::Sdp(_)
+            | Self::Busy
+            | Self::Backend(_)
+            | Self::NotConnected
+            | Self::Noise(_)
+            | Self::TimedOut { .. } => None,
+        }
+    }
+
+    /// Whether the other end broke the rules of signalling, and did not merely fail or give up.
+    pub(crate) fn is_violation(&self) -> bool {
+        match self {
+            Self::Signalling { error, .. } => {
+                matches!(error, SignalError::Order { .. } | SignalError::Sdp(_) | SignalError::Candidate)
+            }
+            Self::SignalMessage { .. } | Self::Refused { .. } => true,
+            _ => false,
+        }
+    }
 }

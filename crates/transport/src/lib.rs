@@ -10,6 +10,7 @@
 //! carry it: `web` (the browser's) and `native` (str0m).
 
 pub mod budget;
+pub mod census;
 mod clock;
 pub mod connection;
 mod direct;
@@ -31,6 +32,7 @@ mod imp;
 mod imp;
 
 pub use budget::Budget;
+pub use census::{Census, Counts};
 pub use direct::VERSION_PATIENCE;
 pub use error::Error;
 #[cfg(not(target_arch = "wasm32"))]
@@ -80,6 +82,8 @@ pub struct Options {
     pub dial_version_1: bool,
     /// How many peer connections a tab may begin.
     pub budget: Budget,
+    /// Where what is alive is counted. Keep a clone to look at it.
+    pub census: Census,
 }
 
 impl Default for Options {
@@ -90,6 +94,7 @@ impl Default for Options {
             stun: StunServers::default(),
             dial_version_1: true,
             budget: Budget::default(),
+            census: Census::default(),
         }
     }
 }

@@ -8,74 +8,14 @@
     reason = "a test ends where it finds a fault"
 )]
 
-use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use libp2p::{
-    Multiaddr, PeerId, Transport as _,
-    core::{
-        Endpoint,
-        muxing::StreamMuxerExt,
-        transport::{DialOpts, ListenerId, PortUse, TransportEvent},
-    },
-    identity::Keypair,
-    multiaddr::Protocol,
-};
-use meganet_transport::{
-    Error, StunServers,
-    connection::Connection,
-    native::{Certificate, Config, Transport},
-    signalling::Behaviour,
-    stream::Stream,
-};
+#[path = "support/bare.rs"]
+mod bare;
+
+use bare::{accept, dial, listener, open, open_files, pair, transport};
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::{Multiaddr, PeerId, core::muxing::StreamMuxerExt, multiaddr::Protocol};
+use meganet_transport::Error;
 use std::{future::poll_fn, net::UdpSocket, time::Duration};
-use tokio::sync::mpsc;
-
-/// A transport, and the half of `/webrtc` that nothing here needs.
-fn transport() -> (Transport, Behaviour) {
-    let (identity, certificate) = (Keypair::generate_ed25519(), Certificate::generate().unwrap());
-    Transport::new(Config { identity, certificate, version_1: true, stun: StunServers::default() })
-}
-
-async fn dial(client: &mut Transport, address: Multiaddr) -> Result<(PeerId, Connection), Error> {
-    let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
-    libp2p::Transport::dial(client, address, options).expect("an address to dial").await
-}
-
-/// A listener: its address, and whoever is authenticated on it.
-async fn listener() -> (Multiaddr, mpsc::Receiver<Connection>) {
-    let (mut server, _behaviour) = transport();
-    server.listen_on(ListenerId::next(), "/ip4/127.0.0.1/udp/0/webrtc-direct".parse().unwrap()).unwrap();
-    let mut server = server.boxed();
-    let Some(TransportEvent::NewAddress { listen_addr, .. }) = server.next().await else { panic!("no address") };
-    let (sender, receiver) = mpsc::channel(8);
-    tokio::spawn(async move {
-        while let Some(event) = server.next().await {
-            if let TransportEvent::Incoming { upgrade, .. } = event {
-                let sender = sender.clone();
-                tokio::spawn(async move {
-                    if let Ok((_, connection)) = upgrade.await {
-                        let _ = sender.send(connection).await;
-                    }
-                });
-            }
-        }
-    });
-    (listen_addr, receiver)
-}
-
-async fn pair() -> (Connection, Connection) {
-    let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
-    let (address, mut incoming) = listener().await;
-    let (_, client) = dial(&mut transport().0, address).await.unwrap();
-    (client, incoming.recv().await.unwrap())
-}
-
-async fn open(connection: &mut Connection) -> Stream {
-    poll_fn(|context| connection.poll_outbound_unpin(context)).await.unwrap()
-}
-
-async fn accept(connection: &mut Connection) -> Stream {
-    poll_fn(|context| connection.poll_inbound_unpin(context)).await.unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_closed_request_is_answered_in_both_directions() {
@@ -153,8 +93,11 @@ async fn another_certificate_or_another_peer_is_no_connection() {
     let hash = other.iter().find(|part| matches!(part, Protocol::Certhash(_))).unwrap();
     let forged: Multiaddr =
         address.iter().map(|part| if matches!(part, Protocol::Certhash(_)) { hash.clone() } else { part }).collect();
-    let error = dial(&mut transport().0, forged).await.unwrap_err();
+    let error = dial(&mut transport().0, forged.clone()).await.unwrap_err();
     assert!(matches!(error, Error::NotConnected | Error::TimedOut { .. }), "{error}");
+    let named = PeerId::random();
+    let error = dial(&mut transport().0, forged.with(Protocol::P2p(named))).await.unwrap_err();
+    assert_eq!(error.peer(), Some(&named), "{error}");
     let error = dial(&mut transport().0, address.with(Protocol::P2p(PeerId::random()))).await.unwrap_err();
     assert!(matches!(error, Error::WrongPeer { .. }), "{error}");
 }
@@ -171,10 +114,6 @@ fn stun_request(username: &str, number: u16) -> Vec<u8> {
     request.extend(username.as_bytes());
     request.resize(20 + 4 + padded, 0);
     request
-}
-
-fn open_files() -> usize {
-    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
 #[tokio::test(flavor = "multi_thread")]

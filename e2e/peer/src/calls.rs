@@ -62,6 +62,12 @@ pub async fn call(node: &Peer, name: &str, given: &[Value]) -> Result<Value> {
             transferred(bytes, node.receive(peer(given)?, bytes).await?)
         }
         "counts" => json!(node.counts().await?),
+        "churn" => {
+            node.churn(peer(given)?, take(given, 1)?, take(given, 2)?).await?;
+            Value::Null
+        }
+        "rave" => json!(node.rave(peer(given)?, &take::<Vec<u8>>(given, 1)?, take(given, 2)?).await?),
+        "raveBack" => json!(node.rave_back(&take::<Vec<u8>>(given, 0)?, take(given, 1)?).await?),
         "close" => {
             node.close(peer(given)?).await?;
             Value::Null

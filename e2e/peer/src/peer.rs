@@ -21,8 +21,8 @@ use libp2p::{
     },
 };
 use meganet_transport::{
-    Budget, Options as TransportOptions, StunServers,
-    proto::address::AddressError,
+    Budget, Census, Options as TransportOptions, StunServers,
+    proto::{address::AddressError, signal::PROTOCOL as SIGNALLING},
     signalling::{self, DirectOnly, HostsOnly, Through, WithoutCircuits, is_relayed, is_relayed_endpoint},
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,8 @@ pub struct Options {
     pub stun: Vec<SocketAddr>,
     /// Peer connections that a tab may begin in an hour.
     pub per_hour: Option<u32>,
+    /// Whether it signals by hand, and badly.
+    pub lies: bool,
 }
 
 #[derive(NetworkBehaviour)]
@@ -62,9 +64,11 @@ struct Behaviour {
     identify: Through<HostsOnly, identify::Behaviour>,
     ping: DirectOnly<ping::Behaviour>,
     relay_client: relay::client::Behaviour,
-    signalling: signalling::Behaviour,
+    signalling: Toggle<signalling::Behaviour>,
     relay: Toggle<Through<WithoutCircuits, relay::Behaviour>>,
     streams: DirectOnly<libp2p_stream::Behaviour>,
+    /// A liar's, on relayed connections too.
+    raw: Toggle<libp2p_stream::Behaviour>,
 }
 
 /// Who a remote says it is.
@@ -80,6 +84,39 @@ pub struct Counts {
     pub connections: usize,
     pub direct: usize,
     pub attempts: (usize, usize),
+    /// What the transport counts.
+    pub transport: Alive,
+}
+
+/// The transport's counts, as JSON has them.
+#[derive(Debug, Clone, Serialize)]
+pub struct Alive {
+    pub connections: usize,
+    pub channels: usize,
+    pub tasks: usize,
+    pub attempts: usize,
+    pub half_open: usize,
+    pub remotes: usize,
+    pub resting_ids: usize,
+    pub callbacks: usize,
+    pub peer_connections: usize,
+}
+
+impl Alive {
+    fn of(census: &Census) -> Self {
+        let counts = census.counts();
+        Self {
+            connections: counts.connections,
+            channels: counts.channels,
+            tasks: counts.tasks,
+            attempts: counts.attempts,
+            half_open: counts.half_open,
+            remotes: counts.remotes,
+            resting_ids: counts.resting_ids,
+            callbacks: counts.callbacks,
+            peer_connections: counts.peer_connections,
+        }
+    }
 }
 
 /// A dial that succeeded.
@@ -109,6 +146,8 @@ pub struct Peer {
     id: PeerId,
     calls: mpsc::Sender<Call>,
     streams: libp2p_stream::Control,
+    raw: Option<libp2p_stream::Control>,
+    census: Census,
 }
 
 fn relay_config() -> relay::Config {
@@ -116,6 +155,8 @@ fn relay_config() -> relay::Config {
         max_reservations: 2_000,
         max_circuits: 2_000,
         max_circuits_per_peer: 1_000,
+        // What a liar sends comes to its victim.
+        max_circuit_bytes: 1 << 30,
         reservation_rate_limiters: Vec::new(),
         circuit_src_rate_limiters: Vec::new(),
         ..relay::Config::default()
@@ -129,7 +170,8 @@ impl Peer {
         let id = identity.public().to_peer_id();
         let stun = StunServers::default();
         stun.set(options.stun);
-        let mut transport = TransportOptions { stun, ..TransportOptions::default() };
+        let census = Census::default();
+        let mut transport = TransportOptions { stun, census: census.clone(), ..TransportOptions::default() };
         if let Some(per_hour) = options.per_hour {
             transport.budget = Budget { per_hour, lifetime: per_hour };
         }
@@ -140,9 +182,10 @@ impl Peer {
             identify: Through::new(identify::Behaviour::new(identify)),
             ping: DirectOnly::new(ping::Behaviour::default()),
             relay_client: built.relay_client,
-            signalling: built.signalling,
+            signalling: (!options.lies).then_some(built.signalling).into(),
             relay: options.is_relay.then(|| Through::new(relay::Behaviour::new(id, relay_config()))).into(),
             streams: DirectOnly::new(libp2p_stream::Behaviour::new()),
+            raw: options.lies.then(libp2p_stream::Behaviour::new).into(),
         };
         let executor = |task: Pin<Box<dyn Future<Output = ()> + Send>>| platform::spawn(task);
         let config = swarm::Config::with_executor(executor).with_idle_connection_timeout(Duration::from_secs(3_600));
@@ -157,11 +200,12 @@ impl Peer {
             swarm.listen_on(address)?;
         }
         let streams = swarm.behaviour().streams.new_control();
+        let raw = swarm.behaviour().raw.as_ref().map(libp2p_stream::Behaviour::new_control);
         answer(streams.clone(), protocols::ECHO, |stream| protocols::answer_echo(stream).boxed())?;
         answer(streams.clone(), protocols::TRANSFER, |stream| protocols::answer_transfer(stream).boxed())?;
         let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
         platform::spawn(run(swarm, waiting, options.is_relay));
-        let peer = Self { id, calls, streams };
+        let peer = Self { id, calls, streams, raw, census };
         if let Some(relay) = options.relay {
             peer.reserve(relay).await?;
         }
@@ -174,9 +218,11 @@ impl Peer {
         self.call(move |swarm, _| swarm.listen_on(circuit).map_err(|error| error.to_string()))
             .await?
             .map_err(|e| anyhow!(e))?;
-        until("a /webrtc address", || async {
+        // Whoever signals by hand has no address of that kind.
+        let wanted = if self.raw.is_some() { "/p2p-circuit/p2p/" } else { "/p2p-circuit/webrtc/p2p/" };
+        until("an address through the relay", || async {
             let addresses = self.addresses().await.ok()?;
-            addresses.iter().any(|address| address.contains("/p2p-circuit/webrtc/p2p/")).then_some(())
+            addresses.iter().any(|address| address.contains(wanted)).then_some(())
         })
         .await
     }
@@ -215,10 +261,11 @@ impl Peer {
         let started = Instant::now();
         let (sender, established) = oneshot::channel();
         self.call(move |swarm, known| {
-            let address = match swarm.behaviour().signalling.routes().learn(&address) {
-                Ok(short) => short,
-                Err(AddressError::Other) => address,
-                Err(error) => {
+            let signalling = swarm.behaviour().signalling.as_ref();
+            let address = match signalling.map(|signalling| signalling.routes().learn(&address)) {
+                Some(Ok(short)) => short,
+                Some(Err(AddressError::Other)) | None => address,
+                Some(Err(error)) => {
                     let _ = sender.send(Err(error.to_string()));
                     return;
                 }
@@ -271,16 +318,40 @@ impl Peer {
         protocols::open_receive(self.open(peer, protocols::TRANSFER).await?, bytes).await
     }
 
+    /// Opens so many streams to a peer; half-closes, resets and drops them in a random order, the same for the same seed.
+    pub async fn churn(&self, peer: PeerId, total: usize, seed: u64) -> Result<()> {
+        protocols::churn(self.streams.clone(), peer, total, seed).await
+    }
+
+    fn raw(&self) -> Result<libp2p_stream::Control> {
+        self.raw.clone().context("only a liar signals by hand")
+    }
+
+    /// Opens a signalling stream on the connection there is and writes this so many times; how often it could.
+    pub async fn rave(&self, peer: PeerId, bytes: &[u8], times: usize) -> Result<usize> {
+        let stream = self.raw()?.open_stream(peer, StreamProtocol::new(SIGNALLING)).await?;
+        protocols::rave(stream, bytes, times).await
+    }
+
+    /// Answers the next one that signals with this, so many times.
+    pub async fn rave_back(&self, bytes: &[u8], times: usize) -> Result<usize> {
+        let mut asked = self.raw()?.accept(StreamProtocol::new(SIGNALLING)).context("it listens already")?;
+        let (_, stream) = asked.next().await.context("the peer has stopped")?;
+        protocols::rave(stream, bytes, times).await
+    }
+
     /// Opens a stream and leaves it to the caller.
     pub async fn stream(&self, peer: PeerId) -> Result<Stream> {
         self.open(peer, protocols::ECHO).await
     }
 
     pub async fn counts(&self) -> Result<Counts> {
+        let transport = Alive::of(&self.census);
         self.call(|swarm, known| Counts {
             connections: known.connections.len(),
             direct: known.connections.values().filter(|(_, relayed)| !relayed).count(),
-            attempts: swarm.behaviour().signalling.under_way(),
+            attempts: swarm.behaviour().signalling.as_ref().map_or((0, 0), signalling::Behaviour::under_way),
+            transport,
         })
         .await
     }

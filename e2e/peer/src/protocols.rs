@@ -8,7 +8,7 @@
 use crate::platform::Instant;
 use anyhow::{Result, bail, ensure};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use libp2p::StreamProtocol;
+use libp2p::{PeerId, StreamProtocol};
 
 pub(crate) const ECHO: StreamProtocol = StreamProtocol::new("/meganet/test/echo/1");
 pub(crate) const TRANSFER: StreamProtocol = StreamProtocol::new("/meganet/test/transfer/1");
@@ -163,4 +163,42 @@ pub(crate) async fn answer_transfer(mut stream: impl Duplex) -> Result<()> {
         [other] => bail!("no such direction: {other}"),
     }
     Ok(stream.close().await?)
+}
+
+/// Opens streams, and writes to, half-closes, resets and drops those that are open in a random order.
+pub(crate) async fn churn(mut streams: libp2p_stream::Control, peer: PeerId, total: usize, seed: u64) -> Result<()> {
+    const HELD_MAX: usize = 24;
+    let mut random = seed.max(1);
+    let mut below = |bound: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % bound.max(1) as u64) as usize
+    };
+    let (mut opened, mut held) = (0, Vec::new());
+    while opened < total || !held.is_empty() {
+        if opened < total && held.len() < HELD_MAX && below(2) == 0 {
+            held.push(streams.open_stream(peer, ECHO).await?);
+            opened += 1;
+        }
+        let place = below(held.len());
+        let Some(stream) = held.get_mut(place) else { continue };
+        // Whether the other end has ended it before does not matter here.
+        match below(6) {
+            0 => drop(held.swap_remove(place)),
+            1 => _ = stream.close().await,
+            _ => _ = stream.write_all(&[7; 300]).await,
+        }
+    }
+    Ok(())
+}
+
+/// Writes the same again and again, as long as anybody takes it, and waits for the other end to have enough of it.
+pub(crate) async fn rave(mut stream: impl Duplex, bytes: &[u8], times: usize) -> Result<usize> {
+    // Being cut off is what is wanted.
+    let _ = stream.write_all(&bytes.repeat(times)).await;
+    let _ = stream.flush().await;
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    Ok(times)
 }

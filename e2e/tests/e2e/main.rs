@@ -19,6 +19,7 @@ mod firefox;
 mod harness;
 mod interop;
 mod killed_while_publishing;
+mod leaks;
 mod liar;
 mod nat;
 mod network_gone;

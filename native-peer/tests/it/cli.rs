@@ -47,7 +47,7 @@ fn an_address_with_a_typing_error_is_named_as_such() {
     let site = place.site(&[("index.html", b"<title>T</title>")]);
     let published = place.json(["publish".as_ref(), site.as_os_str()]).ok().event("published");
     let mut address = published["address"].as_str().unwrap().to_owned();
-    let typed_wrong = if &address[9..10] == "a" { "b" } else { "a" };
+    let typed_wrong = if address.chars().nth(9) == Some('a') { "b" } else { "a" };
     address.replace_range(9..10, typed_wrong);
     let run = place.run(["head", &address]);
     assert_eq!(run.code(), Some(2), "{}", run.err);

@@ -4,7 +4,7 @@ use super::{
     LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError, Willing,
     announcements::Announcements,
     detours::Detours,
-    first_contact::{self, FirstContact, JoinState},
+    first_contact::{FirstContact, JoinState},
     lookups::Lookups,
     memory::Memory,
     neighbours::Neighbours,
@@ -45,6 +45,7 @@ const FIRST_CONTACT_CHECK: Duration = Duration::from_secs(15);
 
 mod beside;
 mod detour;
+mod joining;
 mod meeting;
 mod providers;
 mod remembering;
@@ -370,36 +371,6 @@ impl Task {
         }
     }
 
-    fn add_bootstrap(&mut self, addresses: Vec<Multiaddr>) {
-        let usable: Vec<_> = addresses
-            .into_iter()
-            .filter_map(peers::split_peer)
-            .filter(|(peer, address)| peer != self.swarm.local_peer_id() && meganet_transport::can_dial(address))
-            .collect();
-        let fresh = self.first.add(usable.clone());
-        for (peer, address) in &fresh {
-            self.peers.remember(*peer, address.clone());
-            // First contacts are DHT servers by definition, so lookups need not wait for identify.
-            self.swarm.behaviour_mut().kademlia.add_address(peer, address.clone());
-        }
-        // Whoever names known addresses again has a reason to: while nobody is connected they are tried at once.
-        let retry = self.join != JoinState::Joined;
-        self.dial_first_contacts(if retry { usable } else { fresh });
-    }
-
-    fn dial_first_contacts(&mut self, contacts: Vec<(PeerId, Multiaddr)>) {
-        for (peer, addresses) in first_contact::to_try(contacts, self.role.first_contacts_at_once()) {
-            if self.peers.is_direct(&peer) || self.is_being_dialled(&peer, &addresses) {
-                continue;
-            }
-            // A dial to an address the peer had before a restart must not hold up one to its new address; the number of
-            // dials under way has its own bound.
-            self.dial_to_join(peer, addresses);
-        }
-        let state = self.first.check(self.peers.direct_count(), platform::monotonic_ms(), Self::jitter());
-        self.set_join(state);
-    }
-
     // --- swarm events -----------------------------------------------------------------------------------------
 
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -519,14 +490,6 @@ impl Task {
                 self.dial_waiting_providers(platform::monotonic_ms());
             }
             None => {}
-        }
-    }
-
-    /// A fallback to a first contact counts as another try at joining.
-    fn fallback_started(&mut self, id: ConnectionId, peer: PeerId, addresses: Vec<Multiaddr>) {
-        if self.first.is_known(&peer) || self.memory.knows(&peer) {
-            self.first.dial_started();
-            self.dials.insert(id, Dial::FirstContact { peer, addresses });
         }
     }
 

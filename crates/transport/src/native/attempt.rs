@@ -6,6 +6,7 @@ use super::{
     driver::{BUFFERED_MAX_BYTES, DATAGRAMS_WAITING_MAX, Datagram, Driver, Report, TALK_WAITING_MAX, Wake},
 };
 use crate::{
+    census::{Census, Counted, Kind},
     connection::{self, Connection},
     error::Error,
     proto::{
@@ -50,6 +51,7 @@ pub(super) struct Attempt {
     pub socket: Arc<UdpSocket>,
     pub certificate: Certificate,
     pub identity: Keypair,
+    pub census: Census,
 }
 
 /// An attempt under way, and what comes of it.
@@ -60,6 +62,7 @@ pub(super) struct Started {
     role: Role,
     certificate: Fingerprint,
     identity: Keypair,
+    _counted: Counted,
 }
 
 pub(super) fn creds(ice: Ice) -> IceCreds {
@@ -105,11 +108,12 @@ impl Attempt {
         let (connection, backend) = connection::pair(wake.clone());
         let (noise, channel) = backend.hidden_stream();
         let locals = vec![(self.local, self.socket)];
-        let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, orders));
+        let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, orders), &self.census);
         driver.add_negotiated(NOISE_CHANNEL, channel);
-        tokio::spawn(driver.run());
+        self.census.spawn(driver.run());
         let (role, certificate) = (self.role, self.certificate.fingerprint());
-        let started = Started { reports, noise, connection, role, certificate, identity: self.identity };
+        let _counted = self.census.count(Kind::Attempts);
+        let started = Started { reports, noise, connection, role, certificate, identity: self.identity, _counted };
         Ok((started, datagrams))
     }
 }

@@ -5,6 +5,7 @@ use super::{
     window::{WINDOW_MAX_BYTES, Window},
 };
 use crate::{
+    census::{Census, Counted, Kind},
     clock,
     connection::{Backend, Closed},
     proto::{fingerprint::Fingerprint, frame::FRAME_MAX_BYTES, signal::INIT_LABEL},
@@ -35,8 +36,6 @@ const DATAGRAMS_AT_ONCE: usize = 32;
 pub(super) const BUFFERED_MAX_BYTES: usize = WINDOW_MAX_BYTES + FRAME_MAX_BYTES;
 /// A connection that heard nothing is given up after this; ICE alone would call it lost sooner, and find it again.
 const LOST_AFTER: Duration = Duration::from_secs(15);
-/// Frames that break the protocol on one connection before it is closed.
-const VIOLATIONS_MAX: u32 = 32;
 
 /// A datagram.
 pub(super) struct Datagram {
@@ -102,6 +101,7 @@ struct Entry {
     negotiated: bool,
     /// The stream id that this end chose, once it is known.
     own_id: Option<u16>,
+    _counted: Counted,
 }
 
 pub(super) struct Driver {
@@ -125,8 +125,9 @@ pub(super) struct Driver {
     init: Init,
     quarantine: Quarantine,
     lost_at: Option<Instant>,
-    violations: u32,
     closed: Option<Closed>,
+    census: Census,
+    _counted: Counted,
 }
 
 impl Driver {
@@ -136,6 +137,7 @@ impl Driver {
         datagrams: mpsc::Receiver<Datagram>,
         (wake, backend): (Arc<Wake>, Backend),
         (reports, orders): (mpsc::Sender<Report>, mpsc::Receiver<Order>),
+        census: &Census,
     ) -> Self {
         Self {
             rtc,
@@ -153,8 +155,9 @@ impl Driver {
             init: Init::None,
             quarantine: Quarantine::default(),
             lost_at: None,
-            violations: 0,
             closed: None,
+            census: census.clone(),
+            _counted: census.count(Kind::Connections),
         }
     }
 
@@ -179,7 +182,14 @@ impl Driver {
     }
 
     fn add(&mut self, id: ChannelId, channel: Channel) {
-        self.channels.insert(id, Entry { channel, closing: false, negotiated: false, own_id: None });
+        let entry = Entry {
+            channel,
+            closing: false,
+            negotiated: false,
+            own_id: None,
+            _counted: self.census.count(Kind::Channels),
+        };
+        self.channels.insert(id, entry);
         self.turns.push_back(id);
     }
 
@@ -201,6 +211,11 @@ impl Driver {
             let now = Instant::now();
             let mut wake_at = self.look_after_streams().await?;
             if let Some(closed) = self.closed.take() {
+                if matches!(closed, Closed::Violated(_)) {
+                    // It is told that it has lost the connection.
+                    self.rtc.close()?;
+                    self.drain().await?;
+                }
                 return Ok(closed);
             }
             if !self.rtc.is_alive() {
@@ -334,11 +349,7 @@ impl Driver {
             Event::ChannelData(data) => {
                 let Some(entry) = self.channels.get(&data.id) else { return };
                 if let Err(error) = entry.channel.on_message(Bytes::from(data.data)) {
-                    tracing::debug!(%error, "stream broken off");
-                    self.violations += 1;
-                    if self.violations >= VIOLATIONS_MAX {
-                        self.closed = Some(Closed::Backend(format!("the remote peer broke the protocol: {error}")));
-                    }
+                    self.closed = self.closed.take().or_else(|| self.backend.on_violation(error));
                 }
             }
             Event::ChannelClose(id) => {
@@ -348,7 +359,8 @@ impl Driver {
                     self.held_back.take_if(|(other, _)| *other == id);
                     self.backend.on_stream_over();
                     if let Some(stream_id) = entry.own_id {
-                        self.quarantine.hold(&mut self.rtc, stream_id, Instant::now());
+                        let counted = self.census.count(Kind::RestingIds);
+                        self.quarantine.hold(&mut self.rtc, stream_id, Instant::now(), counted);
                     }
                 }
             }

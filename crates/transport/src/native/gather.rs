@@ -6,6 +6,7 @@ use super::{
     listener,
 };
 use crate::{
+    census::Census,
     error::Error,
     proto::stun::{self, Message, Transaction},
 };
@@ -112,10 +113,10 @@ impl Asking {
 }
 
 /// Hands what comes to these sockets on, until nobody takes it any more.
-pub(super) fn listen(locals: &[Local], datagrams: &mpsc::Sender<Datagram>) {
+pub(super) fn listen(locals: &[Local], datagrams: &mpsc::Sender<Datagram>, census: &Census) {
     for (destination, socket) in locals.iter().cloned() {
         let datagrams = datagrams.clone();
-        tokio::spawn(async move {
+        census.spawn(async move {
             let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
             loop {
                 tokio::select! {
@@ -147,6 +148,7 @@ mod tests {
             certificate: Certificate::generate().unwrap(),
             version_1: false,
             stun: crate::StunServers::default(),
+            census: Census::default(),
         };
         let (mut listener, _behaviour) = Transport::new(config);
         let id = libp2p::core::transport::ListenerId::next();

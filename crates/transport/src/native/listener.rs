@@ -11,6 +11,7 @@ use super::{
     driver::{DATAGRAM_MAX_BYTES, Datagram},
 };
 use crate::{
+    census::{Census, Counted, Kind},
     error::Error,
     proto::{credentials, stun},
 };
@@ -59,6 +60,7 @@ struct HalfOpen(Arc<Mutex<HashMap<IpAddr, usize>>>, Arc<AtomicUsize>);
 pub(super) struct Place {
     table: HalfOpen,
     host: IpAddr,
+    _counted: Counted,
 }
 
 fn host_of(ip: IpAddr) -> IpAddr {
@@ -73,7 +75,7 @@ impl HalfOpen {
         self.1.load(Ordering::Relaxed) >= HALF_OPEN_MAX
     }
 
-    fn admit(&self, from: IpAddr) -> Option<Place> {
+    fn admit(&self, from: IpAddr, census: &Census) -> Option<Place> {
         let host = host_of(from);
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_host = table.get(&host).copied().unwrap_or(0);
@@ -82,7 +84,7 @@ impl HalfOpen {
         }
         table.insert(host, of_host + 1);
         self.1.fetch_add(1, Ordering::Relaxed);
-        Some(Place { table: self.clone(), host })
+        Some(Place { table: self.clone(), host, _counted: census.count(Kind::HalfOpen) })
     }
 }
 
@@ -130,6 +132,7 @@ struct Remote {
     datagrams: mpsc::Sender<Datagram>,
     /// It answered to an answer: its address is its own.
     has_dtls: bool,
+    _counted: Counted,
 }
 
 /// Whether a datagram is DTLS (RFC 7983 §7).
@@ -151,6 +154,7 @@ pub(super) struct Listener {
     half_open: HalfOpen,
     attempts: Rate,
     stun: Rate,
+    census: Census,
 }
 
 /// Binds a socket for either side.
@@ -176,6 +180,7 @@ pub(super) fn listen(
     address: SocketAddr,
     certificate: Certificate,
     identity: Keypair,
+    census: &Census,
 ) -> io::Result<(SocketAddr, mpsc::Receiver<Incoming>)> {
     let socket = Arc::new(bind(address)?);
     let bound = socket.local_addr()?;
@@ -198,8 +203,9 @@ pub(super) fn listen(
         half_open: HalfOpen::default(),
         attempts: Rate::new(ATTEMPTS_PER_S),
         stun: Rate::new(STUN_PER_S),
+        census: census.clone(),
     };
-    tokio::spawn(listener.run());
+    census.spawn(listener.run());
     Ok((bound, receiver))
 }
 
@@ -264,7 +270,7 @@ impl Listener {
         if self.half_open.is_full() {
             self.let_go_of_the_oldest();
         }
-        let place = self.half_open.admit(from.ip()).ok_or(Error::Busy)?;
+        let place = self.half_open.admit(from.ip(), &self.census).ok_or(Error::Busy)?;
         let slot = self.incoming.try_reserve().map_err(|_| Error::Busy)?;
         let attempt = Attempt {
             role: Role::Server,
@@ -275,10 +281,12 @@ impl Listener {
             socket: self.socket.clone(),
             certificate: self.certificate.clone(),
             identity: self.identity.clone(),
+            census: self.census.clone(),
         };
         let (started, datagrams) = attempt.start()?;
         let _ = datagrams.try_send(Datagram { bytes: first.to_vec(), source: from, destination: self.local });
-        self.by_source.insert(from, Remote { datagrams, has_dtls: false });
+        let _counted = self.census.count(Kind::Remotes);
+        self.by_source.insert(from, Remote { datagrams, has_dtls: false, _counted });
         self.order.push_back(from);
         slot.send(Incoming { started, from, place });
         Ok(())

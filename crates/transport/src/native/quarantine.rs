@@ -4,6 +4,7 @@
 //! was; a reset of the other end that is still on its way then closes the new channel of that id. So a channel that stands for
 //! the closed one holds the id: it is told of that late reset instead.
 
+use crate::census::Counted;
 use std::{
     collections::{HashSet, VecDeque},
     time::{Duration, Instant},
@@ -22,19 +23,19 @@ pub(super) const HELD_MAX: usize = 4_096;
 #[derive(Default)]
 pub(super) struct Quarantine {
     held: HashSet<ChannelId>,
-    order: VecDeque<(Instant, ChannelId)>,
+    order: VecDeque<(Instant, ChannelId, Counted)>,
 }
 
 impl Quarantine {
     /// A channel of this end with this stream id was closed.
-    pub fn hold(&mut self, rtc: &mut Rtc, stream_id: u16, now: Instant) {
+    pub fn hold(&mut self, rtc: &mut Rtc, stream_id: u16, now: Instant, counted: Counted) {
         if self.order.len() >= HELD_MAX {
             self.let_go_of_the_oldest(rtc);
         }
         let config = ChannelConfig { negotiated: Some(stream_id), ..ChannelConfig::default() };
         let id = rtc.direct_api().create_data_channel(config);
         self.held.insert(id);
-        self.order.push_back((now + HELD_FOR, id));
+        self.order.push_back((now + HELD_FOR, id, counted));
     }
 
     /// Whether a channel stands for a closed one.
@@ -49,7 +50,7 @@ impl Quarantine {
 
     /// Lets go of what was held long enough; when to come back.
     pub fn handle_timeout(&mut self, rtc: &mut Rtc, now: Instant) -> Option<Instant> {
-        while let Some((at, _)) = self.order.front() {
+        while let Some((at, ..)) = self.order.front() {
             if *at > now {
                 return Some(*at);
             }
@@ -59,7 +60,7 @@ impl Quarantine {
     }
 
     fn let_go_of_the_oldest(&mut self, rtc: &mut Rtc) {
-        if let Some((_, id)) = self.order.pop_front()
+        if let Some((_, id, _)) = self.order.pop_front()
             && self.held.contains(&id)
         {
             rtc.direct_api().close_data_channel(id);

@@ -10,6 +10,7 @@ use super::{
     gather::{self, gather},
 };
 use crate::{
+    census::Census,
     connection::{self, Connection},
     error::Error,
     proto::{
@@ -19,6 +20,7 @@ use crate::{
     signalling::{PeerConnection, Progress},
     stun::StunServers,
 };
+use libp2p::PeerId;
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 use str0m::{
     Candidate, Rtc,
@@ -44,8 +46,10 @@ struct Running {
 
 /// One attempt; see [`PeerConnection`].
 pub(super) struct Signalled {
+    peer: PeerId,
     certificate: Certificate,
     stun: StunServers,
+    census: Census,
     ready: Option<Ready>,
     running: Option<Running>,
     /// Candidates in the other's description: str0m gets them once it runs.
@@ -53,13 +57,23 @@ pub(super) struct Signalled {
     is_behind_symmetric_nat: bool,
 }
 
-fn backend(error: impl std::fmt::Display) -> Error {
-    Error::Backend(error.to_string())
-}
-
 impl Signalled {
-    pub fn new(certificate: Certificate, stun: StunServers) -> Self {
-        Self { certificate, stun, ready: None, running: None, early: Vec::new(), is_behind_symmetric_nat: false }
+    pub fn new(peer: PeerId, certificate: Certificate, stun: StunServers, census: Census) -> Self {
+        Self {
+            peer,
+            certificate,
+            stun,
+            census,
+            ready: None,
+            running: None,
+            early: Vec::new(),
+            is_behind_symmetric_nat: false,
+        }
+    }
+
+    /// The other end's description is not one.
+    fn refused(&self, error: impl std::fmt::Display) -> Error {
+        Error::Refused { peer: self.peer.into(), reason: error.to_string() }
     }
 
     async fn begin(&mut self) -> Result<(Rtc, Vec<Local>), Error> {
@@ -85,14 +99,14 @@ impl Signalled {
         let (orders, ordered) = mpsc::channel(TALK_WAITING_MAX);
         let wake = Arc::new(Wake::default());
         let (connection, backend) = connection::pair(wake.clone());
-        gather::listen(&locals, &datagrams);
-        let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, ordered));
+        gather::listen(&locals, &datagrams, &self.census);
+        let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, ordered), &self.census);
         // The one who offers has made it.
         match init {
             Some(id) => driver.has_init(id),
             None => driver.expect_init(),
         }
-        tokio::spawn(driver.run());
+        self.census.spawn(driver.run());
         for address in self.early.drain(..) {
             if let Ok(candidate) = Candidate::host(address, "udp") {
                 let _ = orders.try_send(Order::AddCandidate(candidate));
@@ -120,9 +134,9 @@ impl PeerConnection for Signalled {
     }
 
     async fn answer(&mut self, offer: &str) -> Result<String, Error> {
-        let offer = SdpOffer::from_sdp_string(&self.without_candidates(offer)).map_err(backend)?;
+        let offer = SdpOffer::from_sdp_string(&self.without_candidates(offer)).map_err(|error| self.refused(error))?;
         let (mut rtc, locals) = self.begin().await?;
-        let answer = rtc.sdp_api().accept_offer(offer).map_err(backend)?;
+        let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| self.refused(error))?;
         self.ready = Some(Ready { rtc, locals, offered: None });
         Ok(answer.to_sdp_string())
     }
@@ -138,11 +152,12 @@ impl PeerConnection for Signalled {
     }
 
     async fn set_remote(&mut self, answer: &str) -> Result<(), Error> {
-        let answer = SdpAnswer::from_sdp_string(&self.without_candidates(answer)).map_err(backend)?;
+        let answer = SdpAnswer::from_sdp_string(&self.without_candidates(answer));
+        let answer = answer.map_err(|error| self.refused(error))?;
         let Some(Ready { mut rtc, locals, offered: Some((init, pending)) }) = self.ready.take() else {
             return Err(Error::NotConnected);
         };
-        rtc.sdp_api().accept_answer(pending, answer).map_err(backend)?;
+        rtc.sdp_api().accept_answer(pending, answer).map_err(|error| self.refused(error))?;
         self.start(rtc, locals, Some(init));
         Ok(())
     }

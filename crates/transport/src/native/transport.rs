@@ -8,7 +8,9 @@ use super::{
     signalled::Signalled,
 };
 use crate::{
-    CONNECT_TIMEOUT, clock,
+    CONNECT_TIMEOUT,
+    census::{Census, Kind},
+    clock,
     connection::Connection,
     direct,
     error::Error,
@@ -48,6 +50,8 @@ pub struct Config {
     pub version_1: bool,
     /// Who tells this peer how it looks from outside, for `/webrtc`.
     pub stun: StunServers,
+    /// Where what is alive is counted.
+    pub census: Census,
 }
 
 /// Dials and listens on `webrtc-direct` and `/webrtc`.
@@ -87,7 +91,7 @@ impl libp2p::core::Transport for Transport {
         let socket = Direct::parse_listen(&address).map_err(|_| TransportError::MultiaddrNotSupported(address))?;
         let other = |error: io::Error| TransportError::Other(error.into());
         let Config { identity, certificate, .. } = self.config.clone();
-        let (bound, incoming) = listener::listen(socket, certificate, identity).map_err(other)?;
+        let (bound, incoming) = listener::listen(socket, certificate, identity, &self.config.census).map_err(other)?;
         let mut events = VecDeque::new();
         let mut interfaces = None;
         let address = self.address(bound);
@@ -179,9 +183,14 @@ async fn signal(
     opened: Opened,
 ) -> Result<(PeerId, Connection), Error> {
     let (connected, result) = oneshot::channel();
-    let backend = Signalled::new(config.certificate, config.stun);
-    tokio::spawn(signalling::run(role, peer, opened, backend, connected));
-    result.await.unwrap_or(Err(Error::NotConnected))
+    let Config { certificate, stun, census, .. } = config;
+    let counted = census.count(Kind::Attempts);
+    let backend = Signalled::new(peer, certificate, stun, census.clone());
+    census.spawn(async move {
+        signalling::run(role, peer, opened, backend, connected).await;
+        drop(counted);
+    });
+    result.await.unwrap_or(Err(Error::NotConnected)).map_err(|error| error.naming(peer))
 }
 
 impl Transport {
@@ -294,8 +303,9 @@ async fn dial_version(config: Config, direct: Direct, version: Version) -> Resul
         socket: socket.clone(),
         certificate: config.certificate,
         identity: config.identity,
+        census: config.census.clone(),
     }
     .start()?;
-    gather::listen(&[(local, socket)], &datagrams);
+    gather::listen(&[(local, socket)], &datagrams, &config.census);
     started.authenticated().await
 }

@@ -122,24 +122,33 @@ impl Stream {
     /// [`StreamError`] when it breaks the protocol; the stream is reset then, and the connection of a peer that does this
     /// again and again may be closed.
     pub fn on_message(&mut self, message: Bytes) -> Result<(), StreamError> {
-        if self.error.is_some() {
-            return Ok(());
-        }
         self.decoder.push(message);
+        let mut result = Ok(());
         loop {
             let taken = match self.decoder.next_frame() {
-                Ok(None) => return Ok(()),
+                Ok(None) => return result,
+                // Nobody is told of it any more, but whether it breaks the protocol still counts.
+                Ok(Some(frame)) if self.error.is_some() => self.check_late(&frame),
                 Ok(Some(frame)) => self.on_frame(frame),
-                Err(error) => Err(error.into()),
+                Err(error) => {
+                    // What follows is read afresh.
+                    self.decoder = Decoder::default();
+                    Err(error.into())
+                }
             };
             if let Err(error) = taken {
-                self.fail(error);
-                return Err(error);
-            }
-            if self.error.is_some() {
-                return Ok(());
+                if self.error.is_none() {
+                    self.fail(error);
+                }
+                result = result.and(taken);
             }
         }
+    }
+
+    /// A frame that comes after the stream was ended by force: the other end may not know of that yet.
+    fn check_late(&self, frame: &Frame) -> Result<(), StreamError> {
+        let follows_fin = self.read == ReadHalf::Ended && !frame.data.is_empty();
+        if follows_fin { Err(StreamError::AfterFin) } else { Ok(()) }
     }
 
     fn on_frame(&mut self, frame: Frame) -> Result<(), StreamError> {
@@ -199,7 +208,6 @@ impl Stream {
         self.error.get_or_insert(error);
         self.unread.clear();
         self.unread_bytes = 0;
-        self.decoder = Decoder::default();
     }
 
     /// Breaks the stream off because of what the other end did.

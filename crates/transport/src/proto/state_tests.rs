@@ -207,6 +207,39 @@ fn data_after_the_end_breaks_the_stream() {
     assert_eq!(stream.on_message(encode(None, b"x").into()), Err(StreamError::AfterFin));
 }
 
+#[test]
+fn each_of_ten_thousand_malformed_frames_counts_and_what_an_honest_end_has_under_way_does_not() {
+    let malformed: [&[u8]; 6] =
+        [&[0x80, 0], &[0xff; 4], &[0xff, 0xff, 0x7f], &[2, 0x0b, 0], &[3, 0x12, 0x7f, 0], &[2, 0x08, 0xff]];
+    let mut stream = Stream::default();
+    for number in 0..10_000 {
+        let error = stream.on_message(Bytes::from_static(malformed[number % malformed.len()]));
+        assert!(matches!(error, Err(StreamError::Frame(_))), "{number}: {error:?}");
+    }
+    assert_eq!(stream.next_frame(), Some(Frame::flag(Flag::Reset)));
+    assert_eq!(stream.next_frame(), None, "it is reset once");
+    let data: Bytes = encode(None, &[7; 1_000]).into();
+    let mut far_ahead = Stream::default();
+    while far_ahead.on_message(data.clone()).is_ok() {}
+    let mut dropped = Stream::default();
+    dropped.on_dropped(0);
+    for stream in [&mut far_ahead, &mut dropped] {
+        for _ in 0..100 {
+            // Also where frames are split between messages.
+            for part in [data.slice(..500), data.slice(500..)] {
+                assert_eq!(stream.on_message(part), Ok(()));
+            }
+        }
+        assert_eq!(stream.on_message(Frame::flag(Flag::Fin).encode().into()), Ok(()));
+        assert_eq!(stream.unread_bytes(), 0);
+    }
+    let mut after = Stream::default();
+    after.on_message(encode(Some(Flag::Fin), b"all").into()).unwrap();
+    for _ in 0..100 {
+        assert_eq!(after.on_message(data.clone()), Err(StreamError::AfterFin));
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Operation {
     Write(usize, usize),

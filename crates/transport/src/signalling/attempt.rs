@@ -1,6 +1,6 @@
 //! One attempt at a `/webrtc` connection: the protocol core between a signalling stream and a backend.
 
-use super::link::{Opened, superseded};
+use super::link::{End, Opened, displaced};
 use crate::{
     clock,
     connection::Connection,
@@ -13,7 +13,11 @@ use crate::{
 };
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, channel::oneshot, io::ReadHalf, pin_mut, select};
 use libp2p::PeerId;
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 /// Bytes read from the stream at once.
 const READ_BYTES: usize = 4_096;
@@ -68,15 +72,15 @@ pub(crate) async fn run<P: PeerConnection>(
     mut backend: P,
     connected: Waiting,
 ) {
-    let Opened { stream, superseded: mut cancel, over } = opened;
+    let Opened { stream, displaced: mut cancel, has_begun, over } = opened;
     let mut connected = Some(connected);
     let result = {
-        let attempt = trade(role, peer, stream, &mut backend, &mut connected).fuse();
-        let cancelled = superseded(&mut cancel).fuse();
+        let attempt = trade(role, peer, (stream, &has_begun), &mut backend, &mut connected).fuse();
+        let cancelled = displaced(&mut cancel).fuse();
         pin_mut!(attempt, cancelled);
         select! {
             result = attempt => result,
-            () = cancelled => Err(Error::Superseded { peer: peer.into() }),
+            error = cancelled => Err(error),
         }
     };
     let result = result.map_err(|error| match error {
@@ -85,7 +89,11 @@ pub(crate) async fn run<P: PeerConnection>(
         }
         other => other,
     });
-    let succeeded = connected.is_none();
+    let end = match (&result, &connected) {
+        (Err(error), _) if error.is_violation() => End::Violated,
+        (_, None) => End::Connected,
+        (_, Some(_)) => End::Failed,
+    };
     match (result, connected) {
         (Err(error), Some(connected)) => _ = connected.send(Err(error)),
         (Ok(()), Some(connected)) => _ = connected.send(Err(Error::NotConnected)),
@@ -93,13 +101,13 @@ pub(crate) async fn run<P: PeerConnection>(
         (Err(error), None) => tracing::debug!(%peer, %error, "after connecting"),
         (Ok(()), None) => {}
     }
-    let _ = over.send(succeeded);
+    let _ = over.send(end);
 }
 
 async fn trade<P: PeerConnection>(
     role: Role,
     peer: PeerId,
-    stream: libp2p::swarm::Stream,
+    (stream, has_begun): (libp2p::swarm::Stream, &AtomicBool),
     backend: &mut P,
     connected: &mut Option<Waiting>,
 ) -> Result<(), Error> {
@@ -152,6 +160,7 @@ async fn trade<P: PeerConnection>(
                 let broken = |error| Error::SignalMessage { peer: peer.into(), error };
                 while let Some(message) = decoder.next_message().map_err(broken)? {
                     machine.handle(Input::Message(message)).map_err(signalling)?;
+                    has_begun.store(true, Ordering::Relaxed);
                 }
             }
             Next::Progress(progress) => {

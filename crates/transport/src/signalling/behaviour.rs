@@ -5,11 +5,14 @@
 //!   dialled, all at once.
 //! - When both ends dial at once, the dial of the lower peer id goes on and the other gives way to it.
 //! - When a connection came of it, the relayed one has done its work and is closed.
+//! - Who breaks the rules of signalling loses the connection it did that on.
+//! - Whoever only opens a stream and says nothing keeps nobody out: when too many attempts of others are under way, the oldest
+//!   of that kind makes room.
 //! - An address with a reservation at a relay is made known in its `/webrtc` form too.
 
 use super::{
     handler::{Handler, In, Out},
-    link::{self, Inbound, Opened, Request},
+    link::{self, End, Inbound, Opened, Request},
     only::is_relayed_endpoint,
     routes::Routes,
 };
@@ -32,10 +35,14 @@ use libp2p::{
 };
 use std::{
     collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
-/// Attempts of others under way at once; further ones are turned away.
+/// Attempts of others under way at once; further ones take the place of one that has said nothing yet, or are turned away.
 pub const INBOUND_ATTEMPTS_MAX: usize = 16;
 /// The same of dials.
 pub const OUTBOUND_ATTEMPTS_MAX: usize = 32;
@@ -53,18 +60,28 @@ pub enum Event {
 
 /// One end of an attempt that is this node's.
 enum Stage {
-    /// Waits for a relayed connection or a stream on it.
-    Opening { reply: oneshot::Sender<Result<Opened, Error>>, dial: Option<ConnectionId> },
+    /// Waits for this relayed connection or a stream on it.
+    Opening { reply: oneshot::Sender<Result<Opened, Error>>, on: ConnectionId },
     /// The transport has the stream.
-    Signalling { attempt: u64, supersede: oneshot::Sender<()> },
+    Signalling { attempt: u64, displace: oneshot::Sender<Error> },
 }
 
-/// An attempt that ended, and whether a connection came of it.
+/// An attempt of somebody else's.
+struct Answering {
+    attempt: u64,
+    /// Dropping it does not end the attempt.
+    displace: oneshot::Sender<Error>,
+    has_begun: Arc<AtomicBool>,
+}
+
+/// An attempt that ended.
 struct Over {
     attempt: u64,
     peer: PeerId,
     role: Endpoint,
-    connected: bool,
+    /// The connection that carried its stream.
+    on: ConnectionId,
+    end: End,
 }
 
 type Action = ToSwarm<Event, In>;
@@ -79,8 +96,7 @@ pub struct Behaviour {
     relayed: HashMap<PeerId, Vec<ConnectionId>>,
     /// This node's dials.
     dials: HashMap<PeerId, Stage>,
-    /// Attempts of others; dropping one's sender does not end it.
-    answering: HashMap<PeerId, oneshot::Sender<()>>,
+    answering: HashMap<PeerId, Answering>,
     over: FuturesUnordered<BoxFuture<'static, Over>>,
     next_attempt: u64,
     actions: VecDeque<Action>,
@@ -143,7 +159,7 @@ impl Behaviour {
             return;
         }
         if let Some(id) = self.relayed.get(&peer).and_then(|ids| ids.last()).copied() {
-            self.dials.insert(peer, Stage::Opening { reply, dial: None });
+            self.dials.insert(peer, Stage::Opening { reply, on: id });
             self.open(peer, id);
             return;
         }
@@ -155,7 +171,7 @@ impl Behaviour {
         }
         // Always: there may be a connection that is about to be noticed as lost.
         let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(circuits).build();
-        self.dials.insert(peer, Stage::Opening { reply, dial: Some(opts.connection_id()) });
+        self.dials.insert(peer, Stage::Opening { reply, on: opts.connection_id() });
         self.actions.push_back(ToSwarm::Dial { opts });
     }
 
@@ -164,10 +180,15 @@ impl Behaviour {
         self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: In::Open });
     }
 
+    /// Whether a dial waits for this connection or a stream on it.
+    fn waits_for(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        matches!(self.dials.get(peer), Some(Stage::Opening { on, .. }) if *on == id)
+    }
+
     /// A stream for a dial, or none.
-    fn on_outbound(&mut self, peer: PeerId, stream: Result<Stream, String>) {
+    fn on_outbound(&mut self, peer: PeerId, id: ConnectionId, stream: Result<Stream, String>) {
         let reply = match self.dials.remove(&peer) {
-            Some(Stage::Opening { reply, .. }) => reply,
+            Some(Stage::Opening { reply, on }) if on == id => reply,
             // A stream that nobody waits for any more is dropped.
             other => {
                 self.dials.extend(other.map(|stage| (peer, stage)));
@@ -177,72 +198,123 @@ impl Behaviour {
         match stream {
             Err(reason) => _ = reply.send(Err(Error::NoRelay { peer: peer.into(), reason })),
             Ok(stream) => {
-                let (attempt, supersede, opened) = self.begin(peer, Endpoint::Dialer, stream);
+                let (attempt, displace, opened) = self.begin(peer, Endpoint::Dialer, id, stream);
                 if reply.send(Ok(opened)).is_ok() {
-                    self.dials.insert(peer, Stage::Signalling { attempt, supersede });
+                    self.dials.insert(peer, Stage::Signalling { attempt, displace });
                 }
             }
         }
     }
 
     /// Somebody signals.
-    fn on_inbound(&mut self, peer: PeerId, stream: Stream) {
+    fn on_inbound(&mut self, peer: PeerId, id: ConnectionId, stream: Stream) {
         if self.dials.contains_key(&peer) && !gives_way(&self.local, &peer) {
             tracing::debug!(%peer, "dials too, and gives way");
             return;
         }
-        if self.answering.contains_key(&peer) || self.answering.len() >= INBOUND_ATTEMPTS_MAX {
+        let is_full = self.answering.len() >= INBOUND_ATTEMPTS_MAX;
+        if self.answering.contains_key(&peer) || (is_full && !self.let_go_of_a_silent_one()) {
             tracing::debug!(%peer, "signals, and is turned away");
             return;
         }
         match self.dials.remove(&peer) {
             Some(Stage::Opening { reply, .. }) => _ = reply.send(Err(Error::Superseded { peer: peer.into() })),
-            Some(Stage::Signalling { supersede, .. }) => _ = supersede.send(()),
+            Some(Stage::Signalling { displace, .. }) => _ = displace.send(Error::Superseded { peer: peer.into() }),
             None => {}
         }
-        let (_, supersede, opened) = self.begin(peer, Endpoint::Listener, stream);
+        let (attempt, displace, opened) = self.begin(peer, Endpoint::Listener, id, stream);
+        let has_begun = opened.has_begun.clone();
         if self.inbound.try_send(Inbound { peer, opened }).is_ok() {
-            self.answering.insert(peer, supersede);
+            self.answering.insert(peer, Answering { attempt, displace, has_begun });
         }
     }
 
-    fn begin(&mut self, peer: PeerId, role: Endpoint, stream: Stream) -> (u64, oneshot::Sender<()>, Opened) {
-        let attempt = self.next_attempt;
-        self.next_attempt += 1;
-        let (supersede, superseded) = oneshot::channel();
-        let (over, ended) = oneshot::channel();
-        let over_with = move |result: Result<bool, _>| Over { attempt, peer, role, connected: result.unwrap_or(false) };
-        self.over.push(ended.map(over_with).boxed());
-        (attempt, supersede, Opened { stream, superseded, over })
+    /// Ends the oldest attempt of others that is nothing but an open stream; whether there was one.
+    fn let_go_of_a_silent_one(&mut self) -> bool {
+        let silent = self.answering.iter().filter(|(_, answering)| !answering.has_begun.load(Ordering::Relaxed));
+        let Some(peer) = silent.min_by_key(|(_, answering)| answering.attempt).map(|(peer, _)| *peer) else {
+            return false;
+        };
+        if let Some(Answering { displace, .. }) = self.answering.remove(&peer) {
+            tracing::debug!(%peer, "said nothing, and makes room");
+            let _ = displace.send(Error::Busy);
+        }
+        true
     }
 
-    fn on_over(&mut self, Over { attempt: ended, peer, role, connected }: Over) {
+    fn begin(
+        &mut self,
+        peer: PeerId,
+        role: Endpoint,
+        on: ConnectionId,
+        stream: Stream,
+    ) -> (u64, oneshot::Sender<Error>, Opened) {
+        let attempt = self.next_attempt;
+        self.next_attempt += 1;
+        let (displace, displaced) = oneshot::channel();
+        let (over, ended) = oneshot::channel();
+        let over_with =
+            move |result: Result<End, _>| Over { attempt, peer, role, on, end: result.unwrap_or(End::Failed) };
+        self.over.push(ended.map(over_with).boxed());
+        (attempt, displace, Opened { stream, displaced, has_begun: Arc::default(), over })
+    }
+
+    fn on_over(&mut self, Over { attempt: ended, peer, role, on, end }: Over) {
+        // What was displaced ends too; its place may be another's already.
         match role {
-            // A superseded dial ends too; its place may be another's already.
             Endpoint::Dialer => {
                 if matches!(self.dials.get(&peer), Some(Stage::Signalling { attempt, .. }) if *attempt == ended) {
                     self.dials.remove(&peer);
                 }
             }
-            Endpoint::Listener => _ = self.answering.remove(&peer),
-        }
-        if !connected {
-            // The other end's dial may still go on.
-            if !self.answering.contains_key(&peer) {
-                self.actions.push_back(ToSwarm::GenerateEvent(Event::NoDirectPath { peer }));
+            Endpoint::Listener => {
+                if self.answering.get(&peer).is_some_and(|answering| answering.attempt == ended) {
+                    self.answering.remove(&peer);
+                }
             }
+        }
+        match end {
+            // The other end's dial may still go on.
+            End::Failed if self.answering.contains_key(&peer) => {}
+            End::Failed => self.actions.push_back(ToSwarm::GenerateEvent(Event::NoDirectPath { peer })),
+            // Also where it is a direct one that it signalled on.
+            End::Violated => self.close(peer, on),
+            End::Connected => {
+                for id in self.relayed.get(&peer).cloned().unwrap_or_default() {
+                    self.close(peer, id);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, peer_id: PeerId, id: ConnectionId) {
+        self.actions.push_back(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) });
+    }
+
+    /// A dial that waited for a stream on it waits for one on another, if there is another.
+    fn on_relayed_closed(&mut self, peer: PeerId, id: ConnectionId) {
+        let Some(ids) = self.relayed.get_mut(&peer) else { return };
+        ids.retain(|other| *other != id);
+        let other = ids.last().copied();
+        if other.is_none() {
+            self.relayed.remove(&peer);
+        }
+        if !self.waits_for(&peer, id) {
             return;
         }
-        for id in self.relayed.get(&peer).into_iter().flatten() {
-            let connection = CloseConnection::One(*id);
-            self.actions.push_back(ToSwarm::CloseConnection { peer_id: peer, connection });
+        match (other, self.dials.get_mut(&peer)) {
+            (Some(other), Some(Stage::Opening { on, .. })) => {
+                *on = other;
+                self.open(peer, other);
+            }
+            _ => self.on_outbound(peer, id, Err("the relayed connection was closed".to_owned())),
         }
     }
 
     fn on_dial_failure(&mut self, id: ConnectionId, reason: String) {
-        let is_it = |stage: &Stage| matches!(stage, Stage::Opening { dial: Some(dial), .. } if *dial == id);
+        let is_it = |stage: &Stage| matches!(stage, Stage::Opening { on, .. } if *on == id);
         let Some(peer) = self.dials.iter().find(|(_, stage)| is_it(stage)).map(|(peer, _)| *peer) else { return };
-        self.on_outbound(peer, Err(reason));
+        self.on_outbound(peer, id, Err(reason));
     }
 }
 
@@ -280,19 +352,11 @@ impl NetworkBehaviour for Behaviour {
                     return;
                 }
                 self.relayed.entry(peer).or_default().push(id);
-                if matches!(self.dials.get(&peer), Some(Stage::Opening { dial: Some(dial), .. }) if *dial == id) {
+                if self.waits_for(&peer, id) {
                     self.open(peer, id);
                 }
             }
-            FromSwarm::ConnectionClosed(event) => {
-                if let Some(ids) = self.relayed.get_mut(&event.peer_id) {
-                    ids.retain(|id| *id != event.connection_id);
-                    if ids.is_empty() {
-                        self.relayed.remove(&event.peer_id);
-                        self.on_outbound(event.peer_id, Err("the relayed connection was closed".to_owned()));
-                    }
-                }
-            }
+            FromSwarm::ConnectionClosed(event) => self.on_relayed_closed(event.peer_id, event.connection_id),
             FromSwarm::DialFailure(failure) => {
                 self.on_dial_failure(failure.connection_id, failure.error.to_string());
             }
@@ -310,10 +374,10 @@ impl NetworkBehaviour for Behaviour {
         }
     }
 
-    fn on_connection_handler_event(&mut self, peer: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+    fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
         match event {
-            Out::Inbound(stream) => self.on_inbound(peer, stream),
-            Out::Outbound(stream) => self.on_outbound(peer, stream),
+            Out::Inbound(stream) => self.on_inbound(peer, id, stream),
+            Out::Outbound(stream) => self.on_outbound(peer, id, stream),
         }
     }
 
@@ -331,5 +395,93 @@ impl NetworkBehaviour for Behaviour {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libp2p::{
+        core::ConnectedPoint,
+        swarm::behaviour::{ConnectionClosed, ConnectionEstablished},
+    };
+
+    /// A behaviour that is driven by hand.
+    struct Bench {
+        link: link::Link,
+        behaviour: Behaviour,
+        peer: PeerId,
+        endpoint: ConnectedPoint,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (link, behaviour) = super::super::new(PeerId::random());
+            let circuit = format!("/ip4/1.2.3.4/tcp/1/p2p/{}/p2p-circuit", PeerId::random());
+            let endpoint = ConnectedPoint::Dialer {
+                address: circuit.parse().unwrap(),
+                role_override: Endpoint::Dialer,
+                port_use: PortUse::New,
+            };
+            Self { link, behaviour, peer: PeerId::random(), endpoint }
+        }
+
+        fn connected(&mut self, id: usize) {
+            self.behaviour.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                peer_id: self.peer,
+                connection_id: ConnectionId::new_unchecked(id),
+                endpoint: &self.endpoint,
+                failed_addresses: &[],
+                other_established: 0,
+            }));
+        }
+
+        fn closed(&mut self, id: usize) {
+            self.behaviour.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
+                peer_id: self.peer,
+                connection_id: ConnectionId::new_unchecked(id),
+                endpoint: &self.endpoint,
+                cause: None,
+                remaining_established: 0,
+            }));
+        }
+
+        /// On which connection a stream is wanted now.
+        fn opens_on(&mut self) -> Option<ConnectionId> {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            match self.behaviour.poll(&mut context) {
+                Poll::Ready(ToSwarm::NotifyHandler { handler: NotifyHandler::One(id), .. }) => Some(id),
+                _ => None,
+            }
+        }
+    }
+
+    #[test]
+    fn a_dial_outlives_one_of_two_relayed_connections_and_not_both() {
+        let mut bench = Bench::new();
+        bench.connected(1);
+        bench.connected(2);
+        let opening = bench.link.open(bench.peer);
+        assert_eq!(bench.opens_on(), Some(ConnectionId::new_unchecked(2)));
+        bench.closed(2);
+        assert_eq!(bench.opens_on(), Some(ConnectionId::new_unchecked(1)));
+        bench.closed(1);
+        assert_eq!(bench.opens_on(), None);
+        let error = opening.now_or_never().expect("the dial has ended").err();
+        assert!(matches!(error, Some(Error::NoRelay { .. })), "{error:?}");
+        assert_eq!(bench.behaviour.under_way(), (0, 0));
+    }
+
+    #[test]
+    fn a_dial_cares_for_no_other_relayed_connection() {
+        let mut bench = Bench::new();
+        bench.connected(1);
+        bench.connected(2);
+        let opening = bench.link.open(bench.peer);
+        assert_eq!(bench.opens_on(), Some(ConnectionId::new_unchecked(2)));
+        bench.closed(1);
+        assert_eq!(bench.opens_on(), None);
+        assert_eq!(bench.behaviour.under_way(), (1, 0));
+        assert!(opening.now_or_never().is_none());
     }
 }

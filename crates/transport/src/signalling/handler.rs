@@ -14,8 +14,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Events that wait for the behaviour; a peer that opens more streams than are taken loses them.
-const EVENTS_WAITING_MAX: usize = 8;
+/// Streams of the other end that wait for the behaviour; a peer that opens more than are taken loses them.
+const INBOUND_WAITING_MAX: usize = 8;
 
 /// What the behaviour wants.
 #[derive(Debug)]
@@ -26,19 +26,23 @@ pub enum In {
 
 /// What the handler reports.
 #[derive(Debug)]
-pub enum Out {
+pub enum Out<S = Stream> {
     /// The other end opened a signalling stream.
-    Inbound(Stream),
+    Inbound(S),
     /// The stream that was wanted, or why there is none.
-    Outbound(Result<Stream, String>),
+    Outbound(Result<S, String>),
 }
 
-type Event = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, (), Out>;
+type Event<S = Stream> = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, (), Out<S>>;
+
+/// Events that wait for the behaviour. What this end asked for is never left out, whatever the other end does meanwhile: a dial
+/// waits for it, and there is one at most.
+struct Events<S>(VecDeque<Event<S>>);
 
 /// One relayed connection.
 #[derive(Default)]
 pub struct Handler {
-    events: VecDeque<Event>,
+    events: Events<Stream>,
     waker: Option<Waker>,
 }
 
@@ -46,13 +50,26 @@ fn protocol() -> SubstreamProtocol<ReadyUpgrade<StreamProtocol>, ()> {
     SubstreamProtocol::new(ReadyUpgrade::new(StreamProtocol::new(PROTOCOL)), ())
 }
 
+impl<S> Default for Events<S> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<S> Events<S> {
+    fn push(&mut self, event: Event<S>) {
+        let is_inbound = |event: &Event<S>| matches!(event, ConnectionHandlerEvent::NotifyBehaviour(Out::Inbound(_)));
+        if !is_inbound(&event) || self.0.iter().filter(|waiting| is_inbound(waiting)).count() < INBOUND_WAITING_MAX {
+            self.0.push_back(event);
+        }
+    }
+}
+
 impl Handler {
     fn push(&mut self, event: Event) {
-        if self.events.len() < EVENTS_WAITING_MAX {
-            self.events.push_back(event);
-            if let Some(waker) = self.waker.take() {
-                waker.wake();
-            }
+        self.events.push(event);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 }
@@ -74,7 +91,7 @@ impl ConnectionHandler for Handler {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        match self.events.pop_front() {
+        match self.events.0.pop_front() {
             Some(event) => Poll::Ready(event),
             None => {
                 self.waker = Some(context.waker().clone());
@@ -98,5 +115,21 @@ impl ConnectionHandler for Handler {
             _ => return,
         };
         self.push(ConnectionHandlerEvent::NotifyBehaviour(out));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_floods_loses_its_own_streams_and_no_dial_of_this_end() {
+        let mut events = Events::<u32>::default();
+        for number in 0..1_000 {
+            events.push(ConnectionHandlerEvent::NotifyBehaviour(Out::Inbound(number)));
+        }
+        events.push(ConnectionHandlerEvent::NotifyBehaviour(Out::Outbound(Ok(7))));
+        assert_eq!(events.0.len(), INBOUND_WAITING_MAX + 1);
+        assert!(matches!(events.0.back(), Some(ConnectionHandlerEvent::NotifyBehaviour(Out::Outbound(Ok(7))))));
     }
 }

@@ -9,6 +9,7 @@ use futures::{
 use libp2p::{PeerId, swarm::Stream};
 use std::{
     pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll},
 };
 
@@ -17,13 +18,24 @@ const REQUESTS_WAITING_MAX: usize = 64;
 /// Attempts of others that wait for the swarm to take them.
 const INBOUND_WAITING_MAX: usize = 16;
 
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Connected,
+    Failed,
+    /// The other end broke the rules.
+    Violated,
+}
+
 /// A signalling stream for an attempt. The behaviour learns its end by what is dropped or sent here.
 pub(crate) struct Opened {
     pub stream: Stream,
-    /// Ends when the other end's dial takes the place of this one.
-    pub superseded: oneshot::Receiver<()>,
-    /// To be told `true` when a connection came of it; dropping it tells that none did.
-    pub over: oneshot::Sender<bool>,
+    /// Why the behaviour ends it, should it do so: another attempt takes its place.
+    pub displaced: oneshot::Receiver<Error>,
+    /// To be told when the other end has said something that an attempt can begin with.
+    pub has_begun: Arc<AtomicBool>,
+    /// To be told its end; dropping it tells that nothing came of it.
+    pub over: oneshot::Sender<End>,
 }
 
 /// A dial that wants a signalling stream.
@@ -73,11 +85,12 @@ impl Link {
     }
 }
 
-/// Waits until an attempt is superseded.
-pub(super) async fn superseded(receiver: &mut oneshot::Receiver<()>) {
-    // A dropped sender says nothing: the behaviour may be gone while the attempt goes on.
-    if receiver.await.is_err() {
-        std::future::pending::<()>().await;
+/// Waits until another attempt takes the place of this one.
+pub(super) async fn displaced(receiver: &mut oneshot::Receiver<Error>) -> Error {
+    match receiver.await {
+        Ok(error) => error,
+        // A dropped sender says nothing: the behaviour may be gone while the attempt goes on.
+        Err(_) => std::future::pending().await,
     }
 }
 

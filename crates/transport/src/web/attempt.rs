@@ -4,9 +4,10 @@ use super::{
     budget,
     connection::{Task, Wake},
     js::js,
+    transport::Config,
 };
 use crate::{
-    budget::Budget,
+    census::Kind,
     connection::{self, Connection},
     error::Error,
     proto::{
@@ -67,23 +68,23 @@ async fn describe(peer: &RtcPeerConnection, direct: &Direct, version: Version) -
 
 /// Connects and learns who is at the other end. Dropping the future closes what there is.
 pub(super) async fn connect(
-    identity: Keypair,
-    budget: Budget,
+    Config { identity, budget, census, .. }: Config,
     direct: Direct,
     version: Version,
 ) -> Result<(PeerId, Connection), Error> {
-    let peer_connection = budget::peer_connection(budget, &RtcConfiguration::new())?;
-    let raw = peer_connection.0.clone();
+    let _counted = census.count(Kind::Attempts);
+    let peer_connection = budget::peer_connection(budget, &RtcConfiguration::new(), &census)?;
+    let raw = peer_connection.raw.clone();
     let wake = Arc::new(Wake::default());
     let (connection, backend) = connection::pair(wake.clone());
     let (noise, channel) = backend.hidden_stream();
-    let mut task = Task::new(peer_connection, backend, wake);
+    let mut task = Task::new(peer_connection, backend, wake, &census);
     let init = RtcDataChannelInit::new();
     init.set_negotiated(true);
     init.set_id(NOISE_CHANNEL);
     let data = raw.create_data_channel_with_data_channel_dict("", &init);
     task.add(data, channel);
-    wasm_bindgen_futures::spawn_local(task.run());
+    census.spawn(task.run());
     let offer = describe(&raw, &direct, version).await?;
     let own = sdp::fingerprint(&offer)?;
     let peer = authenticate(&identity, noise, noise_prologue(own, direct.fingerprint)).await?;

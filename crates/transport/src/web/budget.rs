@@ -3,6 +3,7 @@
 use super::{connection::PeerConnection, js::js};
 use crate::{
     budget::{Budget, BudgetError},
+    census::Census,
     clock,
     error::Error,
 };
@@ -27,9 +28,14 @@ pub fn begun() -> u32 {
 }
 
 /// Creates a peer connection, if the budget has one left.
-pub(super) fn peer_connection(budget: Budget, configuration: &RtcConfiguration) -> Result<PeerConnection, Error> {
+pub(super) fn peer_connection(
+    budget: Budget,
+    configuration: &RtcConfiguration,
+    census: &Census,
+) -> Result<PeerConnection, Error> {
     take(budget)?;
-    RtcPeerConnection::new_with_configuration(configuration).map(PeerConnection).map_err(js)
+    let created = RtcPeerConnection::new_with_configuration(configuration).map_err(js)?;
+    Ok(PeerConnection::new(created, census))
 }
 
 /// Counts one more, if it is within the budget.

@@ -2,6 +2,7 @@
 
 use super::js::{Listener, Shared};
 use crate::{
+    census::{Census, Counted, Kind},
     clock,
     connection::{Backend, Closed},
     proto::signal::INIT_LABEL,
@@ -30,8 +31,6 @@ use web_sys::{
 const BUFFERED_MAX_BYTES: u32 = 1024 * 1024;
 /// A connection that heard nothing is given up after this; "disconnected" alone may pass.
 const LOST_AFTER: Duration = Duration::from_secs(15);
-/// Frames that break the protocol on one connection before it is closed.
-const VIOLATIONS_MAX: u32 = 32;
 
 /// The end that made `init` closes it at once. Firefox misses that when it comes with the opening (153: every other time from
 /// Chromium), never closes its half, and the other end waits for that in vain: after this time this end closes it too.
@@ -103,14 +102,24 @@ struct Entry {
     buffered: u32,
     closing: bool,
     _listeners: [Listener; 4],
+    _counted: Counted,
 }
 
 /// A peer connection that is closed when this is dropped.
-pub(super) struct PeerConnection(pub RtcPeerConnection);
+pub(super) struct PeerConnection {
+    pub raw: RtcPeerConnection,
+    _counted: Counted,
+}
+
+impl PeerConnection {
+    pub fn new(peer_connection: RtcPeerConnection, census: &Census) -> Self {
+        Self { raw: peer_connection, _counted: census.count(Kind::PeerConnections) }
+    }
+}
 
 impl Drop for PeerConnection {
     fn drop(&mut self) {
-        self.0.close();
+        self.raw.close();
     }
 }
 
@@ -131,9 +140,10 @@ pub(super) struct Task {
     /// Whose turn it is to send.
     turn: u32,
     lost_at_ms: Option<u64>,
-    violations: u32,
     init: Init,
     watches_association: bool,
+    census: Census,
+    _counted: Counted,
     // Before the peer connection: callbacks are detached first.
     _listeners: Vec<Listener>,
     peer_connection: PeerConnection,
@@ -141,11 +151,11 @@ pub(super) struct Task {
 
 impl Task {
     /// Takes a peer connection over before anything can happen on it.
-    pub fn new(peer_connection: PeerConnection, backend: Backend, wake: Arc<Wake>) -> Self {
+    pub fn new(peer_connection: PeerConnection, backend: Backend, wake: Arc<Wake>, census: &Census) -> Self {
         let events = Events::new(wake.clone());
         let opened = {
             let events = events.clone();
-            Listener::new(&peer_connection.0, "datachannel", move |event| {
+            Listener::new(census, &peer_connection.raw, "datachannel", move |event| {
                 if let Some(event) = event.dyn_ref::<RtcDataChannelEvent>() {
                     events.push(Event::Opened(event.channel()));
                 }
@@ -153,7 +163,7 @@ impl Task {
         };
         let state = {
             let events = events.clone();
-            Listener::new(&peer_connection.0, "connectionstatechange", move |_| events.push(Event::State))
+            Listener::new(census, &peer_connection.raw, "connectionstatechange", move |_| events.push(Event::State))
         };
         Self {
             backend,
@@ -163,9 +173,10 @@ impl Task {
             next_entry: 0,
             turn: 0,
             lost_at_ms: None,
-            violations: 0,
             init: Init::None,
             watches_association: false,
+            census: census.clone(),
+            _counted: census.count(Kind::Connections),
             _listeners: vec![opened, state],
             peer_connection,
         }
@@ -178,11 +189,11 @@ impl Task {
 
     /// Has the end of the SCTP association noticed: it comes at once where the state of the connection takes its time.
     fn watch_association(&mut self) {
-        let sctp = js_sys::Reflect::get(&self.peer_connection.0, &"sctp".into());
+        let sctp = js_sys::Reflect::get(&self.peer_connection.raw, &"sctp".into());
         let Some(sctp) = sctp.ok().and_then(|sctp| sctp.dyn_into::<web_sys::EventTarget>().ok()) else { return };
         let events = self.events.clone();
         let watched = sctp.clone();
-        self._listeners.push(Listener::new(&sctp, "statechange", move |_| {
+        self._listeners.push(Listener::new(&self.census, &sctp, "statechange", move |_| {
             let state = js_sys::Reflect::get(&watched, &"state".into()).ok().and_then(|state| state.as_string());
             if state.as_deref() == Some("closed") {
                 events.push(Event::Gone);
@@ -197,10 +208,10 @@ impl Task {
         data.set_binary_type(RtcDataChannelType::Arraybuffer);
         let on = |name, event: fn(u32) -> Event| {
             let events = self.events.clone();
-            Listener::new(&data, name, move |_| events.push(event(id)))
+            Listener::new(&self.census, &data, name, move |_| events.push(event(id)))
         };
         let events = self.events.clone();
-        let message = Listener::new(&data, "message", move |event| {
+        let message = Listener::new(&self.census, &data, "message", move |event| {
             // A text message has no place in the protocol: it reads as an empty one.
             let data = event.dyn_ref::<MessageEvent>().map(MessageEvent::data);
             let bytes = data.and_then(|data| data.dyn_into::<js_sys::ArrayBuffer>().ok());
@@ -213,7 +224,8 @@ impl Task {
             on("bufferedamountlow", |_| Event::Ready),
             on("close", Event::Ended),
         ];
-        self.entries.insert(id, Entry { data, channel, buffered: 0, closing: false, _listeners: listeners });
+        let _counted = self.census.count(Kind::Channels);
+        self.entries.insert(id, Entry { data, channel, buffered: 0, closing: false, _listeners: listeners, _counted });
     }
 
     /// Runs until the connection is over.
@@ -265,12 +277,10 @@ impl Task {
                 },
                 Event::Message(id, message) => {
                     let Some(entry) = self.entries.get(&id) else { continue };
-                    if let Err(error) = entry.channel.on_message(message) {
-                        tracing::debug!(%error, "stream broken off");
-                        self.violations += 1;
-                        if self.violations >= VIOLATIONS_MAX {
-                            return Some(Closed::Backend(format!("the remote peer broke the protocol: {error}")));
-                        }
+                    if let Err(error) = entry.channel.on_message(message)
+                        && let Some(closed) = self.backend.on_violation(error)
+                    {
+                        return Some(closed);
                     }
                 }
                 Event::Ready => {}
@@ -280,7 +290,7 @@ impl Task {
                         self.backend.on_stream_over();
                     }
                 }
-                Event::State => match self.peer_connection.0.connection_state() {
+                Event::State => match self.peer_connection.raw.connection_state() {
                     RtcPeerConnectionState::Failed => return Some(Closed::Lost),
                     RtcPeerConnectionState::Closed => return Some(Closed::Remote),
                     RtcPeerConnectionState::Disconnected => {
@@ -348,7 +358,7 @@ impl Task {
     /// Opens, sends and closes what streams want; when to come back without being woken, ms.
     fn look_after_streams(&mut self, now_ms: u64) -> Option<u64> {
         while let Some(channel) = self.backend.next_fresh() {
-            let data = self.peer_connection.0.create_data_channel("");
+            let data = self.peer_connection.raw.create_data_channel("");
             self.add(data, channel);
         }
         self.send();

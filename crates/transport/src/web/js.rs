@@ -1,6 +1,9 @@
 //! What JavaScript throws, and callbacks that end with their owner.
 
-use crate::error::Error;
+use crate::{
+    census::{Census, Counted, Kind},
+    error::Error,
+};
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::EventTarget;
@@ -23,14 +26,20 @@ pub(super) struct Listener {
     target: EventTarget,
     event: &'static str,
     callback: Closure<dyn FnMut(web_sys::Event)>,
+    _counted: Counted,
 }
 
 impl Listener {
-    pub fn new(target: &EventTarget, event: &'static str, handle: impl Fn(web_sys::Event) + 'static) -> Self {
+    pub fn new(
+        census: &Census,
+        target: &EventTarget,
+        event: &'static str,
+        handle: impl Fn(web_sys::Event) + 'static,
+    ) -> Self {
         let callback = Closure::<dyn FnMut(web_sys::Event)>::new(handle);
         // Fails only for objects that take no listeners.
         let _ = target.add_event_listener_with_callback(event, callback.as_ref().unchecked_ref());
-        Self { target: target.clone(), event, callback }
+        Self { target: target.clone(), event, callback, _counted: census.count(Kind::Callbacks) }
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     budget::Budget,
+    census::Census,
     connection::{self, Connection},
     error::Error,
     proto::{
@@ -17,6 +18,7 @@ use crate::{
     signalling::{PeerConnection, Progress},
     stun::StunServers,
 };
+use libp2p::PeerId;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -77,8 +79,10 @@ struct Begun {
 
 /// One attempt; see [`PeerConnection`].
 pub(super) struct Signalled {
+    peer: PeerId,
     budget: Budget,
     stun: StunServers,
+    census: Census,
     events: Events,
     begun: Option<Begun>,
     /// How this end looks from outside, by its own address.
@@ -108,21 +112,26 @@ fn candidate_json(event: &RtcPeerConnectionIceEvent) -> Option<String> {
 }
 
 impl Signalled {
-    pub fn new(budget: Budget, stun: StunServers) -> Self {
-        Self { budget, stun, events: Events::default(), begun: None, outside: BTreeMap::new() }
+    pub fn new(peer: PeerId, budget: Budget, stun: StunServers, census: Census) -> Self {
+        Self { peer, budget, stun, census, events: Events::default(), begun: None, outside: BTreeMap::new() }
+    }
+
+    /// The other end's description is not one.
+    fn refused(&self, error: &JsValue) -> Error {
+        Error::Refused { peer: self.peer.into(), reason: super::js::reason(error) }
     }
 
     /// Creates the peer connection, and starts the task that carries its streams later.
     fn begin(&mut self, make_init: bool) -> Result<RtcPeerConnection, Error> {
         let budget = if make_init { self.budget } else { self.budget.for_others() };
-        let peer_connection = budget::peer_connection(budget, &configuration(&self.stun))?;
-        let raw = peer_connection.0.clone();
+        let peer_connection = budget::peer_connection(budget, &configuration(&self.stun), &self.census)?;
+        let raw = peer_connection.raw.clone();
         let wake = Arc::new(Wake::default());
         let (connection, backend) = connection::pair(wake.clone());
-        let mut task = Task::new(peer_connection, backend, wake);
+        let mut task = Task::new(peer_connection, backend, wake, &self.census);
         let candidate = {
             let events = self.events.clone();
-            Listener::new(&raw, "icecandidate", move |event| {
+            Listener::new(&self.census, &raw, "icecandidate", move |event| {
                 if let Some(json) = event.dyn_ref::<RtcPeerConnectionIceEvent>().and_then(candidate_json) {
                     events.push(Event::Candidate(json));
                 }
@@ -130,7 +139,7 @@ impl Signalled {
         };
         let on = |target: &web_sys::EventTarget, name, event: fn() -> Event| {
             let events = self.events.clone();
-            Listener::new(target, name, move |_| events.push(event()))
+            Listener::new(&self.census, target, name, move |_| events.push(event()))
         };
         let mut listeners = vec![candidate, on(&raw, "connectionstatechange", || Event::State)];
         let mut init = None;
@@ -142,7 +151,7 @@ impl Signalled {
         } else {
             task.expect_init();
         }
-        wasm_bindgen_futures::spawn_local(task.run());
+        self.census.spawn(task.run());
         let begun = Begun {
             _listeners: listeners,
             peer_connection: raw.clone(),
@@ -180,7 +189,8 @@ impl PeerConnection for Signalled {
     async fn answer(&mut self, offer: &str) -> Result<String, Error> {
         let peer_connection = self.begin(false)?;
         let offer = super::attempt::description(RtcSdpType::Offer, offer);
-        JsFuture::from(peer_connection.set_remote_description(&offer)).await.map_err(js)?;
+        let taken = JsFuture::from(peer_connection.set_remote_description(&offer)).await;
+        taken.map_err(|error| self.refused(&error))?;
         super::attempt::create(peer_connection.create_answer()).await
     }
 
@@ -194,7 +204,8 @@ impl PeerConnection for Signalled {
 
     async fn set_remote(&mut self, sdp: &str) -> Result<(), Error> {
         let answer = super::attempt::description(RtcSdpType::Answer, sdp);
-        JsFuture::from(self.peer_connection()?.set_remote_description(&answer)).await.map_err(js)?;
+        let taken = JsFuture::from(self.peer_connection()?.set_remote_description(&answer)).await;
+        taken.map_err(|error| self.refused(&error))?;
         Ok(())
     }
 

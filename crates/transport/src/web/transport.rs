@@ -3,6 +3,7 @@
 use super::{attempt, signalled::Signalled};
 use crate::{
     budget::Budget,
+    census::{Census, Kind},
     connection::Connection,
     direct,
     error::Error,
@@ -43,6 +44,8 @@ pub struct Config {
     pub version_1: bool,
     /// Who tells this peer how it looks from outside, for `/webrtc`.
     pub stun: StunServers,
+    /// Where what is alive is counted.
+    pub census: Census,
 }
 
 /// Dials `webrtc-direct` and `/webrtc`, and listens on the latter.
@@ -89,7 +92,7 @@ impl libp2p::core::Transport for Transport {
 
     fn dial(&mut self, address: Multiaddr, _: DialOpts) -> Result<Dial, TransportError<Error>> {
         match Direct::parse(&address) {
-            Ok(target) => return Ok(elsewhere(dial_direct(self.config.clone(), target)).boxed()),
+            Ok(target) => return Ok(elsewhere(&self.config.census, dial_direct(self.config.clone(), target)).boxed()),
             Err(AddressError::Other) => {}
             Err(error) => return Err(TransportError::Other(error.into())),
         }
@@ -120,7 +123,7 @@ impl libp2p::core::Transport for Transport {
 }
 
 async fn dial_direct(config: Config, target: Direct) -> Result<(PeerId, Connection), Error> {
-    let attempt = |version| attempt::connect(config.identity.clone(), config.budget, target.clone(), version);
+    let attempt = |version| attempt::connect(config.clone(), target.clone(), version);
     direct::dial(&target, config.version_1, attempt).await
 }
 
@@ -132,18 +135,24 @@ async fn signal(
     opened: Opened,
 ) -> Result<(PeerId, Connection), Error> {
     let (connected, result) = oneshot::channel();
-    let backend = Signalled::new(config.budget, config.stun);
-    wasm_bindgen_futures::spawn_local(signalling::run(role, peer, opened, backend, connected));
-    result.await.unwrap_or(Err(Error::NotConnected))
+    let Config { budget, stun, census, .. } = config;
+    let counted = census.count(Kind::Attempts);
+    let backend = Signalled::new(peer, budget, stun, census.clone());
+    census.spawn(async move {
+        signalling::run(role, peer, opened, backend, connected).await;
+        drop(counted);
+    });
+    result.await.unwrap_or(Err(Error::NotConnected)).map_err(|error| error.naming(peer))
 }
 
 /// Runs a future that holds JavaScript objects in a task of its own, and ends it when nobody waits any more: libp2p's
 /// futures must be `Send`.
-fn elsewhere<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + 'static,
-) -> impl Future<Output = Result<T, Error>> + Send {
+fn elsewhere<T: Send + 'static, W: Future<Output = Result<T, Error>> + 'static>(
+    census: &Census,
+    work: W,
+) -> impl Future<Output = Result<T, Error>> + Send + use<T, W> {
     let (mut done, result) = oneshot::channel();
-    wasm_bindgen_futures::spawn_local(async move {
+    census.spawn(async move {
         let ended = {
             let cancelled = done.cancellation().fuse();
             let work = work.fuse();
