@@ -36,7 +36,9 @@ fn a_tab_whose_datagrams_go_nowhere_joins_over_websocket_and_says_so() {
         };
         let server = StaticServer::start(Some(places::dist()?.join("app")), peer_list::sign(&[7; 32], &list)?).await?;
 
-        let author = swarm.peer("author").await?;
+        // Where UDP is blocked, it is blocked to everybody: a tab cannot reach this one otherwise either.
+        let listen = ["/ip4/127.0.0.1/tcp/0/ws", "/ip4/127.0.0.1/udp/0/quic-v1"];
+        let author = swarm.peer_with("author", &listen, &[]).await?;
         let folder = scenario.dir().join("site");
         let files = folder::made_up("Read over WebSocket", 9, 300_000);
         folder::write(&folder, &files)?;

@@ -128,6 +128,7 @@ mod tests {
     /// Keeps a window full on a path for so long; how often it was of which size, in round trips.
     fn runs(window: &mut Window, path: &Path, for_s: f64) -> Vec<usize> {
         let begin = Instant::now();
+        window.on_idle();
         let (mut at, mut acknowledged) = (0.0, 0.0);
         let mut sizes = Vec::new();
         while at < for_s {

@@ -14,6 +14,9 @@ const OVERHEAD_BYTES: usize = 7;
 /// Data in one frame at most.
 pub const DATA_MAX_BYTES: usize = FRAME_MAX_BYTES - OVERHEAD_BYTES;
 
+/// Bytes of the longest length prefix that may be one.
+const PREFIX_MAX_BYTES: usize = 3;
+
 /// What a frame says about its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
@@ -55,7 +58,7 @@ pub enum FrameError {
         /// What the prefix says.
         bytes: u32,
     },
-    /// The length prefix is not a minimal varint of at most 32 bits.
+    /// The length prefix is not a minimal varint of at most three bytes.
     #[error("a frame's length prefix is malformed")]
     Prefix,
     /// Its content is not the protobuf message of the specification.
@@ -167,7 +170,7 @@ fn prefix(bytes: &[u8]) -> Result<Option<(usize, usize)>, FrameError> {
             }
             Ok(Some((before, len as usize)))
         }
-        Err(unsigned_varint::decode::Error::Insufficient) => Ok(None),
+        Err(unsigned_varint::decode::Error::Insufficient) if bytes.len() < PREFIX_MAX_BYTES => Ok(None),
         Err(_) => Err(FrameError::Prefix),
     }
 }
@@ -208,12 +211,12 @@ mod tests {
 
     #[test]
     fn malformed_frames_are_told_apart() {
-        let one_too_many = (FRAME_MAX_BYTES - 2) as u32;
+        let one_too_many = (FRAME_MAX_BYTES - 1) as u32;
         assert_eq!(frames(&[&[0xff, 0xff, 0x00]]), Err(FrameError::Prefix), "a second spelling");
         let mut buffer = unsigned_varint::encode::u32_buffer();
         let too_large = unsigned_varint::encode::u32(one_too_many, &mut buffer);
         assert_eq!(frames(&[too_large]), Err(FrameError::TooLarge { bytes: one_too_many }));
-        assert_eq!(frames(&[&[0xff; 5]]), Err(FrameError::Prefix), "more than 32 bits");
+        assert_eq!(frames(&[&[0xff; PREFIX_MAX_BYTES]]), Err(FrameError::Prefix), "longer than any");
         assert_eq!(frames(&[&[0x81, 0x00]]), Err(FrameError::Prefix), "a second spelling of 1");
         for content in [&[1, 0x08][..], &[2, 0x12, 5], &[1, 0x0f], &[3, 0x09, 1, 2]] {
             assert_eq!(frames(&[content]), Err(FrameError::Content), "{content:?}");

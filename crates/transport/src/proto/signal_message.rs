@@ -6,6 +6,9 @@ use prost::Message as _;
 /// Bytes of one message without its length; a description and what is around it.
 pub const MESSAGE_MAX_BYTES: usize = SDP_MAX_BYTES + 16;
 
+/// Bytes of the longest length prefix that may be one.
+const PREFIX_MAX_BYTES: usize = 3;
+
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -92,7 +95,9 @@ impl Decoder {
     pub fn next_message(&mut self) -> Result<Option<Message>, MessageError> {
         let (bytes, rest) = match unsigned_varint::decode::u32(&self.buffer) {
             Ok(decoded) => decoded,
-            Err(unsigned_varint::decode::Error::Insufficient) => return Ok(None),
+            Err(unsigned_varint::decode::Error::Insufficient) if self.buffer.len() < PREFIX_MAX_BYTES => {
+                return Ok(None);
+            }
             Err(_) => return Err(MessageError::Malformed),
         };
         let (before, len) = (self.buffer.len() - rest.len(), bytes as usize);
@@ -129,7 +134,7 @@ mod tests {
         let large = unsigned_varint::encode::u32(MESSAGE_MAX_BYTES as u32 + 1, &mut buffer);
         assert!(matches!(read(large), Err(MessageError::TooLarge { .. })));
         for malformed in [
-            &[0xff; 5][..],
+            &[0xff; PREFIX_MAX_BYTES][..],
             &[0],
             &[2, 0x12, 0],
             &[2, 0x08, 3],
