@@ -149,8 +149,8 @@ struct PeerArgs {
     #[arg(long, value_name = "IP:PORT", value_delimiter = ',')]
     stun: Vec<SocketAddr>,
     /// Carry so much content an hour over this peer's relay, between peers that find no direct path: 1G. A circuit carries up
-    /// to 16 MiB, and each one granted counts as that, also one that is used for signalling only; one peer gets half of them at
-    /// most [default: none: the relay carries signalling, 128 KiB a circuit]
+    /// to 16 MiB, and each one granted counts as that, also one that is used for signalling only: give it much, for when the
+    /// hour's circuits are used up it signals for nobody either. One peer gets half of them at most [default: none: the relay carries signalling, 128 KiB a circuit]
     #[arg(long, env = "MEGANET_RELAY_CONTENT", value_name = "SIZE", value_parser = parse_size)]
     relay_content: Option<u64>,
 }

@@ -47,7 +47,7 @@ impl Behaviour {
         identity: &Keypair,
         relay_client: relay::client::Behaviour,
         signalling: signalling::Behaviour,
-        willing: Willing,
+        (willing, content): (Willing, Option<ContentMeter>),
     ) -> Self {
         let local = identity.public().to_peer_id();
         let max = config.role.connections_max();
@@ -74,7 +74,7 @@ impl Behaviour {
             signalling,
             // Tabs too: when every server is gone, they signal for each other.
             relay: (config.role != Role::ShortLived)
-                .then(|| Through::new(relay::Behaviour::new(local, relay_config(config.relay_content_bytes_per_hour))))
+                .then(|| Through::new(relay::Behaviour::new(local, relay_config(content))))
                 .into(),
             streams: DirectOnly::new(libp2p_stream::Behaviour::new()),
             exchange: Only::new(libp2p_stream::Behaviour::new()),
@@ -101,8 +101,8 @@ fn kademlia_config() -> kad::Config {
     config
 }
 
-/// With `content` the relay carries so many bytes of it an hour, and else what signalling needs.
-fn relay_config(content: Option<u64>) -> relay::Config {
+/// With `content` the relay carries as much of it as that grants, and else what signalling needs.
+fn relay_config(content: Option<ContentMeter>) -> relay::Config {
     let per_ip = NonZeroU32::new(limits::RESERVATIONS_PER_IP_PER_HOUR).unwrap_or(NonZeroU32::MIN);
     let mut config = relay::Config {
         max_reservations: limits::RESERVATIONS_MAX,
@@ -114,10 +114,9 @@ fn relay_config(content: Option<u64>) -> relay::Config {
         max_circuit_bytes: limits::CIRCUIT_MAX_BYTES,
         ..relay::Config::default()
     };
-    if let Some(bytes_per_hour) = content {
+    if let Some(meter) = content {
         config.max_circuit_bytes = limits::CONTENT_CIRCUIT_BYTES;
         config.max_circuit_duration = limits::CONTENT_CIRCUIT_DURATION;
-        let mut meter = ContentMeter::new(bytes_per_hour);
         let grants = move |peer, _: &Multiaddr, _| meter.take(peer, platform::monotonic_ms());
         config.circuit_src_rate_limiters.push(Box::new(grants));
     }

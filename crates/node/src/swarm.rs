@@ -11,7 +11,7 @@ use std::{future::Future, pin::Pin};
 pub(crate) fn build(
     config: &NodeConfig,
     identity: &Keypair,
-    willing: network::Willing,
+    relays: (network::Willing, Option<network::ContentMeter>),
 ) -> Result<Swarm<Behaviour>, meganet_transport::BuildError> {
     let options = meganet_transport::Options {
         webrtc_certificate_pem: config.webrtc_certificate_pem.clone(),
@@ -22,7 +22,7 @@ pub(crate) fn build(
         ..meganet_transport::Options::default()
     };
     let built = meganet_transport::build(identity, options)?;
-    let behaviour = Behaviour::new(config, identity, built.relay_client, built.signalling, willing);
+    let behaviour = Behaviour::new(config, identity, built.relay_client, built.signalling, relays);
     let executor = |task: Pin<Box<dyn Future<Output = ()> + Send>>| platform::spawn(task);
     let swarm_config = network::swarm_config(swarm::Config::with_executor(executor), config.role);
     Ok(Swarm::new(built.transport, behaviour, identity.public().to_peer_id(), swarm_config))

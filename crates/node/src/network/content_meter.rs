@@ -3,36 +3,58 @@
 
 use crate::limits;
 use libp2p::PeerId;
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// See the module.
-pub(crate) struct ContentMeter {
+#[derive(Debug, Default)]
+struct Meter {
     circuits: usize,
     /// Those of the last hour: when (monotonic ms), and who asked for it.
     begun: VecDeque<(u64, PeerId)>,
 }
 
+/// See the module; clones share one meter.
+#[derive(Debug, Clone)]
+pub(crate) struct ContentMeter(Arc<Mutex<Meter>>);
+
 impl ContentMeter {
     /// For so many bytes an hour: one circuit at least.
     pub fn new(bytes_per_hour: u64) -> Self {
         let circuits = usize::try_from(bytes_per_hour / limits::CONTENT_CIRCUIT_BYTES).unwrap_or(usize::MAX);
-        Self { circuits: circuits.clamp(1, limits::CONTENT_CIRCUITS_PER_HOUR_MAX), begun: VecDeque::new() }
+        let circuits = circuits.clamp(1, limits::CONTENT_CIRCUITS_PER_HOUR_MAX);
+        Self(Arc::new(Mutex::new(Meter { circuits, begun: VecDeque::new() })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Meter> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Grants one to this peer, or refuses it.
-    pub fn take(&mut self, peer: PeerId, now_ms: u64) -> bool {
-        while self.begun.front().is_some_and(|(at, _)| now_ms.saturating_sub(*at) >= HOUR_MS) {
-            self.begun.pop_front();
+    pub fn take(&self, peer: PeerId, now_ms: u64) -> bool {
+        let mut meter = self.lock();
+        while meter.begun.front().is_some_and(|(at, _)| now_ms.saturating_sub(*at) >= HOUR_MS) {
+            meter.begun.pop_front();
         }
-        let own = self.begun.iter().filter(|(_, other)| *other == peer).count();
-        let share = self.circuits.div_ceil(limits::CONTENT_PEER_SHARE);
-        if self.begun.len() >= self.circuits || own >= share {
+        let own = meter.begun.iter().filter(|(_, other)| *other == peer).count();
+        let share = meter.circuits.div_ceil(limits::CONTENT_PEER_SHARE);
+        if meter.begun.len() >= meter.circuits || own >= share {
             return false;
         }
-        self.begun.push_back((now_ms, peer));
+        meter.begun.push_back((now_ms, peer));
         true
+    }
+
+    /// The one that was granted last came to nothing: whom it was to reach has no place here, or would not have it. Without this,
+    /// asking for circuits to nobody would use the hour up.
+    pub fn give_back(&self, peer: &PeerId) {
+        let mut meter = self.lock();
+        if let Some(place) = meter.begun.iter().rposition(|(_, other)| other == peer) {
+            meter.begun.remove(place);
+        }
     }
 }
 
@@ -43,16 +65,29 @@ mod tests {
     #[test]
     fn an_hour_has_its_circuits_and_one_peer_its_share() {
         let circuits = 10;
-        let mut meter = ContentMeter::new(circuits * limits::CONTENT_CIRCUIT_BYTES);
+        let meter = ContentMeter::new(circuits * limits::CONTENT_CIRCUIT_BYTES);
         let greedy = PeerId::random();
         let granted = (0..100).filter(|now_ms| meter.take(greedy, *now_ms)).count();
         assert_eq!(granted, 10usize.div_ceil(limits::CONTENT_PEER_SHARE));
         let others = (0..100).filter(|now_ms| meter.take(PeerId::random(), *now_ms)).count();
         assert_eq!(granted + others, 10);
         assert!(!meter.take(greedy, HOUR_MS - 1) && !meter.take(PeerId::random(), HOUR_MS - 1));
-        assert!(meter.take(greedy, HOUR_MS) && meter.begun.len() == 10);
-        let mut least = ContentMeter::new(0);
+        assert!(meter.take(greedy, HOUR_MS) && meter.lock().begun.len() == 10);
+        let least = ContentMeter::new(0);
         assert!(least.take(greedy, 0) && !least.take(PeerId::random(), 0));
-        assert_eq!(ContentMeter::new(u64::MAX).circuits, limits::CONTENT_CIRCUITS_PER_HOUR_MAX);
+        assert_eq!(ContentMeter::new(u64::MAX).lock().circuits, limits::CONTENT_CIRCUITS_PER_HOUR_MAX);
+    }
+
+    #[test]
+    fn circuits_to_nobody_use_nothing_up() {
+        let meter = ContentMeter::new(4 * limits::CONTENT_CIRCUIT_BYTES);
+        let (liar, honest) = (PeerId::random(), PeerId::random());
+        assert!(meter.take(honest, 0));
+        for now_ms in 0..1_000 {
+            assert!(meter.take(liar, now_ms));
+            meter.give_back(&liar);
+        }
+        meter.give_back(&liar);
+        assert_eq!(meter.lock().begun, [(0, honest)], "nobody else's is given back");
     }
 }

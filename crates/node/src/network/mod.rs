@@ -246,7 +246,8 @@ pub(crate) async fn start(
     let identity = Keypair::ed25519_from_bytes(&mut seed).unwrap_or_else(|_| Keypair::generate_ed25519());
     let local = identity.public().to_peer_id();
     let willing = Willing::default();
-    let mut swarm = crate::swarm::build(config, &identity, willing.clone())?;
+    let content = config.relay_content_bytes_per_hour.map(ContentMeter::new);
+    let mut swarm = crate::swarm::build(config, &identity, (willing.clone(), content.clone()))?;
     let listeners = task::listen(&mut swarm, config)?;
     if config.role != Role::ShortLived {
         let webrtc = Multiaddr::empty().with(Protocol::WebRTC);
@@ -272,7 +273,8 @@ pub(crate) async fn start(
     let (requests, inbox) = mpsc::channel(limits::COMMAND_QUEUE);
     let (events_sender, events) = mpsc::channel(limits::EVENT_QUEUE);
     let channels = (inbox, events_sender);
-    let mut task = task::Task::new(swarm, config, remembered, traffic, channels, (paths.clone(), wishes), willing);
+    let mut task =
+        task::Task::new(swarm, config, remembered, traffic, channels, (paths.clone(), wishes), (willing, content));
     task.listening(listeners).await?;
     crate::platform::spawn(task.run());
     Ok(Started { network: Network { requests }, events, streams, exchange, paths, local })

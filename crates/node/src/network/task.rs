@@ -1,7 +1,7 @@
 //! The loop that drives the swarm.
 
 use super::{
-    LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError, Willing,
+    ContentMeter, LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError, Willing,
     announcements::Announcements,
     detours::Detours,
     first_contact::{FirstContact, JoinState},
@@ -78,6 +78,8 @@ pub(super) struct Task {
     beside: HashMap<ConnectionId, PeerId>,
     detours: Detours,
     willing: Willing,
+    /// What this relay grants for content.
+    content: Option<ContentMeter>,
     announcements: Announcements,
     /// Who is asked for this node's address as others see it, unless that was configured.
     stun: Option<StunServers>,
@@ -134,7 +136,7 @@ impl Task {
         traffic: Arc<Traffic>,
         (inbox, events): (mpsc::Receiver<Request>, mpsc::Sender<NetworkEvent>),
         (paths, wishes): (PathTable, mpsc::Receiver<()>),
-        willing: Willing,
+        (willing, content): (Willing, Option<ContentMeter>),
     ) -> Self {
         let memory = Memory::new(remembered, platform::unix_ms());
         let mut task = Self {
@@ -158,6 +160,7 @@ impl Task {
             beside: HashMap::new(),
             detours: Detours::default(),
             willing,
+            content,
             announcements: Announcements::default(),
             stun: config.stun.get().is_empty().then(|| config.stun.clone()),
             listens_publicly: config.external.is_empty(),
@@ -518,6 +521,14 @@ impl Task {
                 }
                 relay::Event::ReservationTimedOut { src_peer_id } | relay::Event::ReservationClosed { src_peer_id } => {
                     self.peers.reserved_here(&src_peer_id, false);
+                }
+                relay::Event::CircuitReqDenied { src_peer_id, status, .. } => {
+                    // That one is what the meter itself says.
+                    if let Some(content) = &self.content
+                        && !matches!(status, relay::StatusCode::ResourceLimitExceeded)
+                    {
+                        content.give_back(&src_peer_id);
+                    }
                 }
                 _ => {}
             },
