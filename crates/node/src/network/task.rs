@@ -415,6 +415,7 @@ impl Task {
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error, .. } => {
                 tracing::debug!(peer = ?peer_id, %error, "dial failed");
+                self.providers.ended(&connection_id);
                 if let Some(peer) = &peer_id {
                     self.fall_back_now(peer);
                 }
@@ -447,6 +448,7 @@ impl Task {
     }
 
     fn dial_ended(&mut self, id: ConnectionId, error: Option<String>) {
+        self.providers.ended(&id);
         match self.dials.remove(&id) {
             Some(Dial::Command(reply)) => {
                 let _ = reply.send(error.map_or(Ok(()), Err));
