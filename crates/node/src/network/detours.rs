@@ -55,8 +55,8 @@ struct Detour {
     tried: HashSet<PeerId>,
     dialling: Option<(ConnectionId, PeerId)>,
     failures: u32,
-    /// Held while there is hope: its end tells the searcher that nobody is missing any more.
-    searcher: Option<mpsc::Sender<PeerId>>,
+    /// Held while there is hope: their end tells the searchers that nobody is missing any more.
+    searchers: Vec<mpsc::Sender<PeerId>>,
 }
 
 /// A circuit that carries content.
@@ -77,7 +77,7 @@ pub(super) struct Detours {
 
 impl Detours {
     /// A provider is wanted; after `due_ms` through a relay, unless it is connected by then.
-    pub fn want(&mut self, peer: PeerId, due_ms: u64, searcher: Option<mpsc::Sender<PeerId>>) {
+    pub fn want(&mut self, peer: PeerId, due_ms: u64, searchers: Vec<mpsc::Sender<PeerId>>) {
         if self.carries(&peer) {
             return;
         }
@@ -90,7 +90,7 @@ impl Detours {
         if detour.dialling.is_none() {
             let due_ms = due_ms.max(detour.not_before_ms);
             detour.due_ms = Some(detour.due_ms.map_or(due_ms, |earlier| earlier.min(due_ms)));
-            detour.searcher = searcher;
+            detour.searchers = searchers;
         }
     }
 
@@ -182,7 +182,7 @@ impl Detours {
     /// A circuit carries content from now on.
     pub fn carry(&mut self, peer: PeerId, id: ConnectionId, received_before: u64) {
         if let Some(detour) = self.wanted.get_mut(&peer) {
-            (detour.due_ms, detour.dialling, detour.searcher) = (None, None, None);
+            (detour.due_ms, detour.dialling, detour.searchers) = (None, None, Vec::new());
             detour.tried.clear();
         }
         self.circuits.insert(id, Circuit { peer, received_before });
@@ -222,7 +222,7 @@ impl Detour {
         self.failures = self.failures.saturating_add(1);
         self.not_before_ms = now_ms.saturating_add(wait_ms);
         self.tried.clear();
-        (self.due_ms, self.dialling, self.searcher) = (None, None, None);
+        (self.due_ms, self.dialling, self.searchers) = (None, None, Vec::new());
     }
 }
 
@@ -246,7 +246,7 @@ mod tests {
         willing.learn(no.0, Some(limits::CIRCUIT_MAX_BYTES));
         willing.learn(yes.0, Some(limits::CONTENT_CIRCUIT_BYTES));
         let addresses = [no.1.clone(), unknown.1.clone(), yes.1.clone()];
-        detours.want(peer, 10, None);
+        detours.want(peer, 10, Vec::new());
         assert!(detours.due(9).is_empty());
         assert_eq!(detours.due(10), [peer]);
         assert_eq!(detours.next_relay(&peer, &addresses, &willing, 10), Some(yes.clone()));
@@ -266,10 +266,10 @@ mod tests {
         let min_ms = limits::DETOUR_RETRY_MIN.as_millis() as u64;
         let mut now_ms = 0;
         for failure in 0..20 {
-            detours.want(peer, now_ms, None);
+            detours.want(peer, now_ms, Vec::new());
             assert_eq!(detours.due(now_ms), [peer]);
             assert_eq!(detours.next_relay(&peer, &[], &willing, now_ms), None);
-            detours.want(peer, now_ms, None);
+            detours.want(peer, now_ms, Vec::new());
             let wait_ms = (min_ms << failure).min(limits::DETOUR_RETRY_MAX.as_millis() as u64);
             assert!(detours.due(now_ms + wait_ms - 1).is_empty() && detours.due(now_ms + wait_ms) == [peer]);
             now_ms += wait_ms;
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn case_38_a_circuit_that_was_of_use_is_replaced_at_once_and_one_that_was_not_later() {
         let (mut detours, peer) = (Detours::default(), PeerId::random());
-        detours.want(peer, 0, None);
+        detours.want(peer, 0, Vec::new());
         detours.carry(peer, id(1), 0);
         assert!(detours.carries(&peer) && detours.due(u64::MAX).is_empty());
         assert!(detours.closed(id(1), limits::CONTENT_CIRCUIT_WORTH_BYTES, true, 5));
@@ -299,7 +299,7 @@ mod tests {
         let (mut detours, willing) = (Detours::default(), Willing::default());
         for _ in 0..2 * limits::DETOURS_MAX {
             let peer = PeerId::random();
-            detours.want(peer, 0, None);
+            detours.want(peer, 0, Vec::new());
             detours.no_direct_path(peer, 1);
         }
         assert_eq!((detours.wanted.len(), detours.told.len()), (limits::DETOURS_MAX, limits::DETOURS_MAX));

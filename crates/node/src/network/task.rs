@@ -444,6 +444,7 @@ impl Task {
                     self.paths.no_websocket(&peer);
                 }
                 self.detours.useless(connection_id, platform::monotonic_ms());
+                self.providers.ended(&connection_id);
                 if let Some(peer) = &peer_id {
                     self.fall_back_now(peer);
                 }
@@ -477,6 +478,7 @@ impl Task {
     }
 
     fn dial_ended(&mut self, id: ConnectionId, error: Option<String>) {
+        self.providers.ended(&id);
         match self.dials.remove(&id) {
             Some(Dial::Command(reply)) => {
                 let _ = reply.send(error.map_or(Ok(()), Err));

@@ -16,14 +16,38 @@ pub(super) struct ProviderDials {
     pub waiting: VecDeque<ProviderDial>,
     /// By dial, with the time (monotonic ms) at which the next provider need not wait for it any longer.
     pub under_way: HashMap<ConnectionId, (u64, ProviderDial)>,
+    /// All that were begun and have not ended, those that nobody waits for any longer among them.
+    going_on: HashMap<ConnectionId, (PeerId, Vec<Multiaddr>)>,
 }
 
 pub(super) struct ProviderDial {
     pub peer: PeerId,
     /// Taken when the provider was found: only then the query knows them.
     pub addresses: Vec<Multiaddr>,
-    /// Held until the dial was tried: its end tells the searcher that nobody is missing any more.
-    searcher: mpsc::Sender<PeerId>,
+    /// Held until the dial was tried: their end tells the searchers that nobody is missing any more.
+    searchers: Vec<mpsc::Sender<PeerId>>,
+}
+
+impl ProviderDials {
+    /// Leaves a peer to a dial that is there already, for whichever search: many sites have one provider, and each is searched for
+    /// in the same moment.
+    fn is_left_to_another(&mut self, peer: &PeerId, addresses: &[Multiaddr], searcher: &mpsc::Sender<PeerId>) -> bool {
+        let under_way = self.under_way.values_mut().map(|(_, dial)| dial);
+        let is_same = |tried: &[Multiaddr]| addresses.iter().all(|address| tried.contains(address));
+        let mut dials = self.waiting.iter_mut().chain(under_way);
+        if let Some(dial) = dials.find(|dial| dial.peer == *peer && is_same(&dial.addresses)) {
+            if dial.searchers.len() < limits::QUERIES_MAX {
+                dial.searchers.push(searcher.clone());
+            }
+            return true;
+        }
+        self.going_on.values().any(|(other, tried)| other == peer && is_same(tried))
+    }
+
+    /// A dial has ended, one way or the other.
+    pub fn ended(&mut self, id: &ConnectionId) {
+        self.going_on.remove(id);
+    }
 }
 
 impl Task {
@@ -46,8 +70,9 @@ impl Task {
             addresses.sort();
             addresses.dedup();
             addresses.truncate(limits::ADDRESSES_PER_PEER_MAX);
-            if !addresses.is_empty() {
-                self.providers.waiting.push_back(ProviderDial { peer, addresses, searcher: searcher.clone() });
+            if !addresses.is_empty() && !self.providers.is_left_to_another(&peer, &addresses, searcher) {
+                let searchers = vec![searcher.clone()];
+                self.providers.waiting.push_back(ProviderDial { peer, addresses, searchers });
             }
         }
         self.dial_waiting_providers(platform::monotonic_ms());
@@ -76,14 +101,48 @@ impl Task {
                 // Without a direct path, or while it is not found, relays may carry what is wanted.
                 let is_told = self.detours.is_told(&dial.peer, now_ms);
                 let due_ms = if is_told { now_ms } else { patience_ms };
-                self.detours.want(dial.peer, due_ms, Some(dial.searcher.clone()));
+                self.detours.want(dial.peer, due_ms, dial.searchers.clone());
                 if is_told {
                     continue;
                 }
             }
             if self.swarm.dial(options).is_ok() {
+                self.providers.going_on.insert(id, (dial.peer, dial.addresses.clone()));
                 self.providers.under_way.insert(id, (patience_ms, dial));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_dial_serves_all_searches_until_it_has_ended() {
+        let mut dials = ProviderDials::default();
+        let (searcher, _found) = mpsc::channel(1);
+        let peer = PeerId::random();
+        let [one, other]: [Multiaddr; 2] =
+            ["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2"].map(|text| text.parse().unwrap());
+        let ones = [one.clone()];
+        assert!(!dials.is_left_to_another(&peer, &ones, &searcher));
+        let dial = ProviderDial { peer, addresses: vec![one.clone()], searchers: vec![searcher.clone()] };
+        dials.waiting.push_back(dial);
+        for _ in 0..2 * limits::QUERIES_MAX {
+            assert!(dials.is_left_to_another(&peer, &ones, &searcher));
+        }
+        assert!(!dials.is_left_to_another(&PeerId::random(), &ones, &searcher));
+        assert!(!dials.is_left_to_another(&peer, &[one.clone(), other], &searcher), "it may be at the other one");
+        let id = ConnectionId::new_unchecked(1);
+        let dial = dials.waiting.pop_front().unwrap();
+        assert_eq!(dial.searchers.len(), limits::QUERIES_MAX);
+        dials.under_way.insert(id, (0, dial));
+        dials.going_on.insert(id, (peer, vec![one]));
+        assert!(dials.is_left_to_another(&peer, &ones, &searcher));
+        dials.under_way.clear();
+        assert!(dials.is_left_to_another(&peer, &ones, &searcher), "nobody waits for it, and it may still succeed");
+        dials.ended(&id);
+        assert!(!dials.is_left_to_another(&peer, &ones, &searcher));
     }
 }
