@@ -98,6 +98,9 @@ pub enum SignalError {
     /// No candidates met.
     #[error("no direct path was found")]
     NoPath,
+    /// The backend gave up before both descriptions were there.
+    #[error("the connection failed before both ends had described themselves")]
+    Failed,
     /// It took too long.
     #[error("no connection within {} s", SIGNALING_TIMEOUT.as_secs())]
     TimedOut,
@@ -162,8 +165,7 @@ impl Signalling {
                 }
             }
             Input::Connected => self.on_connected(),
-            Input::Failed if self.stage != Stage::Done => return Err(SignalError::NoPath),
-            Input::Failed => {}
+            Input::Failed => self.on_failed(SignalError::Failed)?,
             Input::InitClosed => {
                 if self.stage == Stage::ClosingInit {
                     self.stage = Stage::Done;
@@ -172,6 +174,15 @@ impl Signalling {
             }
         }
         Ok(())
+    }
+
+    /// Only once both descriptions are there does a failure say that there is no path.
+    fn on_failed(&self, before: SignalError) -> Result<(), SignalError> {
+        match self.stage {
+            Stage::Trading => Err(SignalError::NoPath),
+            Stage::Done => Ok(()),
+            _ => Err(before),
+        }
     }
 
     fn is_described(&self) -> bool {
@@ -266,9 +277,9 @@ impl Signalling {
     /// Ends an attempt that took too long.
     ///
     /// # Errors
-    /// [`SignalError::TimedOut`].
+    /// [`SignalError::NoPath`] when both descriptions are there, [`SignalError::TimedOut`] otherwise.
     pub fn handle_timeout(&mut self, now_ms: u64) -> Result<(), SignalError> {
-        if now_ms >= self.deadline_ms && self.stage != Stage::Done { Err(SignalError::TimedOut) } else { Ok(()) }
+        if now_ms >= self.deadline_ms { self.on_failed(SignalError::TimedOut) } else { Ok(()) }
     }
 }
 
@@ -365,10 +376,18 @@ mod tests {
             assert!(matches!(error, SignalError::Order { .. }), "{error}");
         }
         assert_eq!(awaiting_answer().handle(Input::StreamEnded), Err(SignalError::Ended));
-        assert_eq!(awaiting_answer().handle(Input::Failed), Err(SignalError::NoPath));
+        assert_eq!(awaiting_answer().handle(Input::Failed), Err(SignalError::Failed));
         let mut late = awaiting_answer();
         assert_eq!(late.handle_timeout(late.deadline_ms() - 1), Ok(()));
         assert_eq!(late.handle_timeout(late.deadline_ms()), Err(SignalError::TimedOut));
+        // Only with both descriptions does it say something about paths, to either end.
+        let mut both = [awaiting_answer(), describing()];
+        both[0].handle(Input::Message(answer())).unwrap();
+        both[1].handle(Input::Description(description(2))).unwrap();
+        for mut trading in both {
+            assert_eq!(trading.handle_timeout(trading.deadline_ms()), Err(SignalError::NoPath));
+            assert_eq!(trading.handle(Input::Failed), Err(SignalError::NoPath));
+        }
     }
 
     #[test]

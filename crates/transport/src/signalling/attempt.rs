@@ -84,7 +84,7 @@ pub(crate) async fn run<P: PeerConnection>(
         }
     };
     let result = result.map_err(|error| match error {
-        Error::Signalling { peer, error: SignalError::NoPath | SignalError::TimedOut } => {
+        Error::Signalling { peer, error: SignalError::NoPath } => {
             Error::NoPath { peer, behind_symmetric_nat: backend.is_behind_symmetric_nat() }
         }
         other => other,
@@ -92,6 +92,7 @@ pub(crate) async fn run<P: PeerConnection>(
     let end = match (&result, &connected) {
         (Err(error), _) if error.is_violation() => End::Violated,
         (_, None) => End::Connected,
+        (Err(Error::NoPath { .. }), _) => End::NoPath,
         (_, Some(_)) => End::Failed,
     };
     match (result, connected) {

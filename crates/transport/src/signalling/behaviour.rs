@@ -50,8 +50,8 @@ pub const OUTBOUND_ATTEMPTS_MAX: usize = 32;
 /// What a node may want to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Signalling went through and no connection came of it: no direct path was found, or the other end gave up. The relayed
-    /// connection is still there.
+    /// Both ends described themselves and no direct path was found between them. The relayed connection is still there. An
+    /// attempt that failed in another way says nothing about paths, and is none of these.
     NoDirectPath {
         /// To whom.
         peer: PeerId,
@@ -275,8 +275,9 @@ impl Behaviour {
         }
         match end {
             // The other end's dial may still go on.
-            End::Failed if self.answering.contains_key(&peer) => {}
-            End::Failed => self.actions.push_back(ToSwarm::GenerateEvent(Event::NoDirectPath { peer })),
+            End::NoPath if self.answering.contains_key(&peer) => {}
+            End::Failed => {}
+            End::NoPath => self.actions.push_back(ToSwarm::GenerateEvent(Event::NoDirectPath { peer })),
             // Also where it is a direct one that it signalled on.
             End::Violated => self.close(peer, on),
             End::Connected => {
@@ -483,5 +484,20 @@ mod tests {
         assert_eq!(bench.opens_on(), None);
         assert_eq!(bench.behaviour.under_way(), (1, 0));
         assert!(opening.now_or_never().is_none());
+    }
+
+    #[test]
+    fn only_an_attempt_that_found_no_path_says_so_whichever_end_it_was() {
+        let mut bench = Bench::new();
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        for role in [Endpoint::Dialer, Endpoint::Listener] {
+            for (end, is_told) in [(End::Failed, false), (End::Connected, false), (End::NoPath, true)] {
+                let on = ConnectionId::new_unchecked(1);
+                bench.behaviour.on_over(Over { attempt: 0, peer: bench.peer, role, on, end });
+                let told = bench.behaviour.poll(&mut context);
+                let told = matches!(told, Poll::Ready(ToSwarm::GenerateEvent(Event::NoDirectPath { peer })) if peer == bench.peer);
+                assert_eq!(told, is_told, "{role:?} {end:?}");
+            }
+        }
     }
 }

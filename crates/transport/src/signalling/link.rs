@@ -22,6 +22,9 @@ const INBOUND_WAITING_MAX: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Connected,
+    /// Both descriptions were there, and no path was found between the two.
+    NoPath,
+    /// Anything else that says nothing about the paths between the two.
     Failed,
     /// The other end broke the rules.
     Violated,
