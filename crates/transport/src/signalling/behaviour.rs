@@ -275,9 +275,10 @@ impl Behaviour {
         }
         match end {
             // The other end's dial may still go on.
-            End::NoPath if self.answering.contains_key(&peer) => {}
-            End::Failed => {}
-            End::NoPath => self.actions.push_back(ToSwarm::GenerateEvent(Event::NoDirectPath { peer })),
+            End::NoPath if !self.answering.contains_key(&peer) => {
+                self.actions.push_back(ToSwarm::GenerateEvent(Event::NoDirectPath { peer }));
+            }
+            End::NoPath | End::Failed => {}
             // Also where it is a direct one that it signalled on.
             End::Violated => self.close(peer, on),
             End::Connected => {
