@@ -6,7 +6,7 @@
 //! either; "failed" is.
 
 use super::{
-    sdp::{self, CANDIDATES_MAX, SdpError, Target},
+    sdp::{self, CANDIDATES_MAX, Named, SdpError, Target},
     signal_message::Message,
 };
 use std::{collections::VecDeque, time::Duration};
@@ -125,6 +125,7 @@ pub struct Signalling {
     stage: Stage,
     outputs: VecDeque<Output>,
     candidates: usize,
+    named: Named,
     deadline_ms: u64,
 }
 
@@ -137,7 +138,7 @@ impl Signalling {
             Role::Initiator => (Stage::Describing, VecDeque::from([Output::CreateOffer])),
             Role::Responder => (Stage::AwaitingOffer, VecDeque::new()),
         };
-        Self { role, stage, outputs, candidates: 0, deadline_ms }
+        Self { role, stage, outputs, candidates: 0, named: Named::default(), deadline_ms }
     }
 
     /// What to do next; `None` until there is more input.
@@ -211,12 +212,12 @@ impl Signalling {
             (Stage::AwaitingOffer, Message::Offer(offer)) => {
                 self.candidates = sdp::check(&offer)?;
                 self.stage = Stage::Describing;
-                self.outputs.push_back(Output::CreateAnswer { offer });
+                self.outputs.push_back(Output::CreateAnswer { offer: self.named.admitted(&offer) });
             }
             (Stage::AwaitingAnswer, Message::Answer(answer)) => {
                 self.candidates = sdp::check(&answer)?;
                 self.stage = Stage::Trading;
-                self.outputs.push_back(Output::SetRemote(answer));
+                self.outputs.push_back(Output::SetRemote(self.named.admitted(&answer)));
             }
             // While the answer is being made, the initiator may trickle already.
             (Stage::Trading | Stage::Describing, Message::Candidate(json)) => self.on_candidate(json)?,
@@ -245,7 +246,9 @@ impl Signalling {
             return Err(SdpError::TooManyCandidates.into());
         }
         // One that points nowhere costs only itself: browsers name TCP candidates with port 9 and the like.
-        if let Ok(target) = sdp::check_candidate(&candidate) {
+        if let Ok(target) = sdp::check_candidate(&candidate)
+            && self.named.admits(&target)
+        {
             self.outputs.push_back(Output::AddCandidate { json, target });
         }
         Ok(())
@@ -409,7 +412,8 @@ mod tests {
         }
         let error = (0..10_000).find_map(|_| b.handle(Input::Message(Message::Candidate(candidate(HOST)))).err());
         assert_eq!(error, Some(SignalError::Sdp(SdpError::TooManyCandidates)));
-        assert!(outputs(&mut b).len() <= CANDIDATES_MAX);
+        // All were of one address.
+        assert_eq!(outputs(&mut b).len(), sdp::CANDIDATES_PER_IP_MAX);
     }
 
     fn input() -> impl Strategy<Value = Input> {
