@@ -2,7 +2,7 @@
 
 use crate::{
     proto::state::StreamError,
-    stream::{self, Channel, Notify, Opener, Stream, UnsentTogether},
+    stream::{self, Channel, Notify, Opener, Stream, Together},
 };
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use std::{
@@ -58,12 +58,12 @@ struct Inner {
 struct Shared {
     inner: Mutex<Inner>,
     backend: Arc<dyn Notify>,
-    unsent: UnsentTogether,
+    together: Together,
 }
 
 impl Shared {
     fn stream(&self, opener: Opener) -> (Stream, Channel) {
-        stream::pair(self.backend.clone(), opener, self.unsent.clone())
+        stream::pair(self.backend.clone(), opener, self.together.clone())
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Backend(Arc<Shared>);
 
 /// Both ends of a new connection.
 pub(crate) fn pair(backend: Arc<dyn Notify>) -> (Connection, Backend) {
-    let shared = Arc::new(Shared { inner: Mutex::default(), backend, unsent: UnsentTogether::default() });
+    let shared = Arc::new(Shared { inner: Mutex::default(), backend, together: Together::default() });
     (Connection(shared.clone()), Backend(shared))
 }
 
