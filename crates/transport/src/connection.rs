@@ -2,7 +2,7 @@
 
 use crate::{
     proto::state::StreamError,
-    stream::{self, Channel, Notify, Opener, Stream, UnsentTogether},
+    stream::{self, Channel, Notify, Opener, Stream, Together},
 };
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use std::{
@@ -58,12 +58,12 @@ struct Inner {
 struct Shared {
     inner: Mutex<Inner>,
     backend: Arc<dyn Notify>,
-    unsent: UnsentTogether,
+    together: Together,
 }
 
 impl Shared {
     fn stream(&self, opener: Opener) -> (Stream, Channel) {
-        stream::pair(self.backend.clone(), opener, self.unsent.clone())
+        stream::pair(self.backend.clone(), opener, self.together.clone())
     }
 }
 
@@ -82,13 +82,14 @@ pub(crate) struct Backend(Arc<Shared>);
 
 /// Both ends of a new connection.
 pub(crate) fn pair(backend: Arc<dyn Notify>) -> (Connection, Backend) {
-    let shared = Arc::new(Shared { inner: Mutex::default(), backend, unsent: UnsentTogether::default() });
+    let shared = Arc::new(Shared { inner: Mutex::default(), backend, together: Together::default() });
     (Connection(shared.clone()), Backend(shared))
 }
 
 impl Backend {
-    /// A stream of this connection that libp2p does not see: the one for Noise.
+    /// A stream of this connection that libp2p does not see: the one for Noise. It counts as any other, for its end does too.
     pub fn hidden_stream(&self) -> (Stream, Channel) {
+        self.0.lock().streams += 1;
         self.0.stream(Opener::Local)
     }
 
@@ -231,5 +232,25 @@ impl Drop for Connection {
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Notify for Nobody {
+        fn notify(&self) {}
+    }
+
+    #[test]
+    fn the_stream_for_noise_makes_room_for_no_more_than_itself() {
+        let (_connection, backend) = pair(Arc::new(Nobody));
+        let _noise = backend.hidden_stream();
+        let _channel = backend.accept();
+        backend.on_stream_over();
+        assert_eq!(backend.0.lock().streams, 1);
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     clock,
     proto::{
         frame::{DATA_MAX_BYTES, Frame},
-        state::{self, CanWrite, Read, StreamError},
+        state::{self, CanWrite, Read, StreamError, UNREAD_TOGETHER_MAX_BYTES},
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -45,13 +45,40 @@ pub(crate) trait Notify: Send + Sync {
     fn notify(&self);
 }
 
-/// What the streams of one connection have unsent, bytes.
-pub(crate) type UnsentTogether = Arc<AtomicUsize>;
+/// What the streams of one connection have unsent and unread, bytes.
+#[derive(Clone, Default)]
+pub(crate) struct Together {
+    unsent: Arc<AtomicUsize>,
+    unread: Arc<AtomicUsize>,
+}
+
+/// What of one stream counts as unread.
+struct Unread {
+    bytes: usize,
+    together: Arc<AtomicUsize>,
+}
+
+impl Unread {
+    /// Counts what the stream has unread now; what all have.
+    fn count(&mut self, bytes: usize) -> usize {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        // Its own part of the sum is never more than the sum.
+        let without = self.together.fetch_sub(before, Ordering::Relaxed) - before;
+        self.together.fetch_add(bytes, Ordering::Relaxed);
+        without + bytes
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.count(0);
+    }
+}
 
 /// What was written to one stream and not sent.
 struct Unsent {
     bytes: BytesMut,
-    together: UnsentTogether,
+    together: Arc<AtomicUsize>,
 }
 
 impl Unsent {
@@ -89,6 +116,7 @@ impl Drop for Unsent {
 struct Inner {
     state: state::Stream,
     unsent: Unsent,
+    unread: Unread,
     /// The writer has closed its half; FIN follows what is unsent.
     closing: bool,
     opener: Opener,
@@ -117,10 +145,11 @@ pub struct Stream(Arc<Shared>);
 pub(crate) struct Channel(Arc<Shared>);
 
 /// Both ends of a new stream.
-pub(crate) fn pair(backend: Arc<dyn Notify>, opener: Opener, together: UnsentTogether) -> (Stream, Channel) {
+pub(crate) fn pair(backend: Arc<dyn Notify>, opener: Opener, together: Together) -> (Stream, Channel) {
     let inner = Inner {
         state: state::Stream::default(),
-        unsent: Unsent { bytes: BytesMut::new(), together },
+        unsent: Unsent { bytes: BytesMut::new(), together: together.unsent },
+        unread: Unread { bytes: 0, together: together.unread },
         closing: false,
         opener,
         over_since_ms: None,
@@ -132,6 +161,11 @@ pub(crate) fn pair(backend: Arc<dyn Notify>, opener: Opener, together: UnsentTog
 }
 
 impl Inner {
+    /// To be called after all that reads or drops; what the streams of the connection have unread together.
+    fn count_unread(&mut self) -> usize {
+        self.unread.count(self.state.unread_bytes())
+    }
+
     fn wake(&mut self) {
         for waker in [self.reader.take(), self.writer.take()].into_iter().flatten() {
             waker.wake();
@@ -151,7 +185,11 @@ impl Channel {
     /// It breaks the protocol: the stream is reset.
     pub fn on_message(&self, message: Bytes) -> Result<(), StreamError> {
         let mut inner = self.0.lock();
-        let result = inner.state.on_message(message);
+        let mut result = inner.state.on_message(message);
+        if inner.count_unread() > UNREAD_TOGETHER_MAX_BYTES && result.is_ok() {
+            result = Err(inner.state.cut_off());
+            inner.count_unread();
+        }
         inner.wake();
         result
     }
@@ -240,7 +278,7 @@ fn broken(error: StreamError) -> io::Error {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut inner = self.0.lock();
-        match inner.state.read() {
+        let result = match inner.state.read() {
             Ok(Read::Data(mut data)) => {
                 let taken = data.split_to(data.len().min(buffer.len()));
                 if let Some(place) = buffer.get_mut(..taken.len()) {
@@ -255,7 +293,9 @@ impl AsyncRead for Stream {
                 Poll::Pending
             }
             Err(error) => Poll::Ready(Err(broken(error))),
-        }
+        };
+        inner.count_unread();
+        result
     }
 }
 
@@ -324,6 +364,7 @@ impl Drop for Stream {
             inner.unsent.clear();
             inner.state.on_dropped(clock::now_ms());
         }
+        inner.count_unread();
         drop(inner);
         self.0.backend.notify();
     }
@@ -358,13 +399,13 @@ mod tests {
 
     #[test]
     fn streams_of_one_connection_share_what_they_may_have_unsent() {
-        let together = UnsentTogether::default();
+        let together = Together::default();
         let mut pairs: Vec<_> = (0..20).map(|_| pair(Arc::new(Nobody), Opener::Local, together.clone())).collect();
         let taken: Vec<_> = pairs.iter_mut().map(|(stream, _)| fill(stream)).collect();
         let full = UNSENT_TOGETHER_MAX_BYTES / UNSENT_MAX_BYTES;
         assert!(taken[..full].iter().all(|taken| *taken == UNSENT_MAX_BYTES), "{taken:?}");
         assert!(taken[full..].iter().all(|taken| *taken == DATA_MAX_BYTES), "none waits for the others: {taken:?}");
-        assert_eq!(together.load(Ordering::Relaxed), taken.iter().sum::<usize>());
+        assert_eq!(together.unsent.load(Ordering::Relaxed), taken.iter().sum::<usize>());
 
         // A stream that is given up makes room, and so does one that is sent.
         drop(pairs.drain(..full));
@@ -377,18 +418,61 @@ mod tests {
         assert!(sent > UNSENT_MAX_BYTES);
         assert_eq!(fill(stream), UNSENT_MAX_BYTES);
         pairs.clear();
-        assert_eq!(together.load(Ordering::Relaxed), 0, "nothing of what is gone counts");
+        assert_eq!(together.unsent.load(Ordering::Relaxed), 0, "nothing of what is gone counts");
     }
 
     #[test]
     fn a_writer_that_waits_in_a_crowd_goes_on_when_its_own_frame_was_sent() {
-        let together = UnsentTogether::default();
-        together.store(UNSENT_TOGETHER_MAX_BYTES, Ordering::Relaxed);
+        let together = Together::default();
+        together.unsent.store(UNSENT_TOGETHER_MAX_BYTES, Ordering::Relaxed);
         let (mut stream, channel) = pair(Arc::new(Nobody), Opener::Local, together);
         assert_eq!(fill(&mut stream), DATA_MAX_BYTES);
         let mut writing = Box::pin(async { futures::AsyncWriteExt::write(&mut stream, b"more").await.unwrap() });
         assert_eq!(writing.as_mut().now_or_never(), None);
         assert!(channel.next_message().is_some());
         assert_eq!(writing.now_or_never(), Some(4));
+    }
+
+    #[test]
+    fn streams_of_one_connection_share_what_they_may_have_unread() {
+        let together = Together::default();
+        let unread = || together.unread.load(Ordering::Relaxed);
+        let new = || pair(Arc::new(Nobody), Opener::Remote, together.clone());
+        let frame = Bytes::from(Frame::data(vec![7; 16_000].into()).encode());
+        // Each is within its own bound.
+        let mut pairs = Vec::new();
+        for _ in 0..UNREAD_TOGETHER_MAX_BYTES / 16_000 {
+            let last = pairs.pop().filter(|(_, _, frames)| *frames < 400);
+            let (stream, channel, frames) = last.unwrap_or_else(|| {
+                let (stream, channel) = new();
+                (stream, channel, 0)
+            });
+            channel.on_message(frame.clone()).unwrap();
+            pairs.push((stream, channel, frames + 1));
+            if frames + 1 == 400 {
+                let (stream, channel) = new();
+                pairs.push((stream, channel, 0));
+            }
+        }
+        let full = unread();
+        assert!(full + 16_000 > UNREAD_TOGETHER_MAX_BYTES, "{full}");
+        let (mut stream, channel) = new();
+        assert_eq!(channel.on_message(frame.clone()), Err(StreamError::Unread));
+        assert_eq!(unread(), full, "and its bytes are let go");
+        let read = futures::AsyncReadExt::read(&mut stream, &mut [0; 8]).now_or_never().unwrap();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData);
+
+        // What is read makes room, and so does what is given up.
+        let (stream, _, _) = &mut pairs[0];
+        let read = futures::AsyncReadExt::read(stream, &mut [0; 16_000]).now_or_never().unwrap();
+        assert_eq!((read.unwrap(), unread()), (16_000, full - 16_000));
+        let (_stream, channel) = new();
+        channel.on_message(frame).unwrap();
+        assert_eq!(unread(), full);
+        let (stream, _channel, _) = pairs.swap_remove(0);
+        drop(stream);
+        assert_eq!(unread(), full - 399 * 16_000, "also while the channel is still there");
+        drop((pairs, _stream, channel));
+        assert_eq!(unread(), 0);
     }
 }

@@ -21,7 +21,11 @@ use libp2p::core::{
     upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade},
 };
 use libp2p::{PeerId, identity::Keypair};
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 use str0m::{Candidate, IceCreds, Rtc, config::Fingerprint as DtlsFingerprint};
 use tokio::{net::UdpSocket, sync::mpsc};
 
@@ -51,6 +55,8 @@ pub(super) struct Attempt {
     pub socket: Arc<UdpSocket>,
     pub certificate: Certificate,
     pub identity: Keypair,
+    /// Set once ICE and DTLS are done: the other end is where its datagrams say.
+    pub is_proven: Arc<AtomicBool>,
     pub census: Census,
 }
 
@@ -109,6 +115,7 @@ impl Attempt {
         let (noise, channel) = backend.hidden_stream();
         let locals = vec![(self.local, self.socket)];
         let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, orders), &self.census);
+        driver.tell_when_proven(self.is_proven);
         driver.add_negotiated(NOISE_CHANNEL, channel);
         self.census.spawn(driver.run());
         let (role, certificate) = (self.role, self.certificate.fingerprint());

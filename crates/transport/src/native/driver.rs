@@ -15,7 +15,10 @@ use bytes::Bytes;
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use str0m::{
@@ -124,6 +127,8 @@ pub(super) struct Driver {
     orders: Option<mpsc::Receiver<Order>>,
     init: Init,
     quarantine: Quarantine,
+    /// Set once ICE and DTLS are done.
+    is_proven: Arc<AtomicBool>,
     lost_at: Option<Instant>,
     closed: Option<Closed>,
     census: Census,
@@ -154,11 +159,17 @@ impl Driver {
             orders: Some(orders),
             init: Init::None,
             quarantine: Quarantine::default(),
+            is_proven: Arc::default(),
             lost_at: None,
             closed: None,
             census: census.clone(),
             _counted: census.count(Kind::Connections),
         }
+    }
+
+    /// Has it known elsewhere when ICE and DTLS are done.
+    pub fn tell_when_proven(&mut self, is_proven: Arc<AtomicBool>) {
+        self.is_proven = is_proven;
     }
 
     /// The other end makes a channel `init`.
@@ -310,6 +321,7 @@ impl Driver {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Connected => {
+                self.is_proven.store(true, Ordering::Relaxed);
                 let direct = self.rtc.direct_api();
                 let digest = direct.remote_dtls_fingerprint().and_then(|found| found.bytes.as_slice().try_into().ok());
                 if let Some(digest) = digest {

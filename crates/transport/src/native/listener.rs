@@ -2,8 +2,9 @@
 //!
 //! Datagrams go to connections by where they come from; a STUN request of somebody new begins one. Nothing is kept for a
 //! stranger before its request is well formed, and then only within bounds: half-open attempts in all and per address, and
-//! their rate. Where a request came from can be forged: when there are too many attempts, the oldest that went no further
-//! than STUN makes room, for a forger never sees the answer that takes it further.
+//! their rate. Where a request came from can be forged, and so can all that needs no answer: when there are too many attempts,
+//! in all or of one host, the oldest of them that has not done with ICE and DTLS makes room, for a forger never sees the
+//! answers that take it so far.
 
 use super::{
     Certificate,
@@ -22,15 +23,16 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 use str0m::ice::StunMessage;
 use tokio::{net::UdpSocket, sync::mpsc};
 
-/// Attempts that are not authenticated yet, of one listener.
-pub const HALF_OPEN_MAX: usize = 256;
+/// Attempts that are not authenticated yet, of one listener: half of what a node has pending of strangers over all of its
+/// transports, so that who floods this one with forged requests keeps nobody from the others.
+pub const HALF_OPEN_MAX: usize = 128;
 /// The same of one IP address (an IPv6 /64); loopback is exempt.
 pub const HALF_OPEN_PER_IP_MAX: usize = 8;
 /// New attempts a second, after a burst of as many.
@@ -75,14 +77,20 @@ impl HalfOpen {
         self.1.load(Ordering::Relaxed) >= HALF_OPEN_MAX
     }
 
+    /// Whether this address's host has its share.
+    fn has_share(&self, from: IpAddr) -> bool {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_host = table.get(&host_of(from)).copied().unwrap_or(0);
+        of_host >= HALF_OPEN_PER_IP_MAX && !from.is_loopback()
+    }
+
     fn admit(&self, from: IpAddr, census: &Census) -> Option<Place> {
-        let host = host_of(from);
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_host = table.get(&host).copied().unwrap_or(0);
-        if self.is_full() || (of_host >= HALF_OPEN_PER_IP_MAX && !from.is_loopback()) {
+        if self.is_full() || self.has_share(from) {
             return None;
         }
-        table.insert(host, of_host + 1);
+        let host = host_of(from);
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *table.entry(host).or_default() += 1;
         self.1.fetch_add(1, Ordering::Relaxed);
         Some(Place { table: self.clone(), host, _counted: census.count(Kind::HalfOpen) })
     }
@@ -130,14 +138,16 @@ impl Rate {
 struct Remote {
     /// The connection ends when this is dropped.
     datagrams: mpsc::Sender<Datagram>,
-    /// It answered to an answer: its address is its own.
-    has_dtls: bool,
+    /// ICE and DTLS are done: it answered to an answer, so its address is its own.
+    is_proven: Arc<AtomicBool>,
     _counted: Counted,
 }
 
-/// Whether a datagram is DTLS (RFC 7983 §7).
-fn is_dtls(bytes: &[u8]) -> bool {
-    matches!(bytes.first(), Some(20..=63))
+impl Remote {
+    /// Whether it can make room for another.
+    fn is_unproven(&self) -> bool {
+        !self.is_proven.load(Ordering::Relaxed) && !self.datagrams.is_closed()
+    }
 }
 
 /// A listening socket's task.
@@ -230,14 +240,13 @@ impl Listener {
     fn sweep(&mut self) {
         self.by_source.retain(|_, remote| !remote.datagrams.is_closed());
         let by_source = &self.by_source;
-        self.order.retain(|source| by_source.get(source).is_some_and(|remote| !remote.has_dtls));
+        self.order.retain(|source| by_source.get(source).is_some_and(Remote::is_unproven));
     }
 
     fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr) {
-        if let Some(remote) = self.by_source.get_mut(&from)
+        if let Some(remote) = self.by_source.get(&from)
             && !remote.datagrams.is_closed()
         {
-            remote.has_dtls |= is_dtls(bytes);
             // A full queue drops, as the network does.
             let _ =
                 remote.datagrams.try_send(Datagram { bytes: bytes.to_vec(), source: from, destination: self.local });
@@ -267,11 +276,15 @@ impl Listener {
         if self.by_source.len() >= CONNECTIONS_MAX || !self.attempts.take() {
             return Err(Error::Busy);
         }
-        if self.half_open.is_full() {
-            self.let_go_of_the_oldest();
+        if self.half_open.has_share(from.ip()) {
+            let host = host_of(from.ip());
+            self.let_go_of_the_oldest(|source| host_of(source.ip()) == host);
+        } else if self.half_open.is_full() {
+            self.let_go_of_the_oldest(|_| true);
         }
         let place = self.half_open.admit(from.ip(), &self.census).ok_or(Error::Busy)?;
         let slot = self.incoming.try_reserve().map_err(|_| Error::Busy)?;
+        let is_proven = Arc::<AtomicBool>::default();
         let attempt = Attempt {
             role: Role::Server,
             local_ice: names.server,
@@ -281,26 +294,129 @@ impl Listener {
             socket: self.socket.clone(),
             certificate: self.certificate.clone(),
             identity: self.identity.clone(),
+            is_proven: is_proven.clone(),
             census: self.census.clone(),
         };
         let (started, datagrams) = attempt.start()?;
         let _ = datagrams.try_send(Datagram { bytes: first.to_vec(), source: from, destination: self.local });
         let _counted = self.census.count(Kind::Remotes);
-        self.by_source.insert(from, Remote { datagrams, has_dtls: false, _counted });
+        self.by_source.insert(from, Remote { datagrams, is_proven, _counted });
         self.order.push_back(from);
         slot.send(Incoming { started, from, place });
         Ok(())
     }
 
-    /// Ends the oldest attempt that went no further than STUN. Its place is free once its task has noticed; until then one
-    /// more may be turned away, and asks again.
-    fn let_go_of_the_oldest(&mut self) {
-        while let Some(oldest) = self.order.pop_front() {
-            let is_stuck = |remote: &Remote| !remote.has_dtls && !remote.datagrams.is_closed();
-            if self.by_source.get(&oldest).is_some_and(is_stuck) {
-                self.by_source.remove(&oldest);
-                return;
-            }
+    /// Ends the oldest of these attempts that is not proven. Its place is free once its task has noticed; until then one more
+    /// may be turned away, and asks again.
+    fn let_go_of_the_oldest(&mut self, is_one: impl Fn(&SocketAddr) -> bool) {
+        let by_source = &self.by_source;
+        let is_unproven = |source: &SocketAddr| by_source.get(source).is_some_and(Remote::is_unproven);
+        let place = self.order.iter().position(|source| is_one(source) && is_unproven(source));
+        if let Some(oldest) = place.and_then(|place| self.order.remove(place)) {
+            self.by_source.remove(&oldest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::native::gather;
+
+    const USERNAME: &str = "libp2p+webrtc+v1/abcdefgh:libp2p+webrtc+v1/abcdefgh";
+
+    /// A listener that is driven by hand.
+    fn listener() -> (Listener, mpsc::Receiver<Incoming>) {
+        let socket = Arc::new(bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let (incoming, receiver) = mpsc::channel(2 * HALF_OPEN_MAX);
+        let listener = Listener {
+            local: socket.local_addr().unwrap(),
+            socket,
+            certificate: Certificate::generate().unwrap(),
+            identity: Keypair::generate_ed25519(),
+            incoming,
+            by_source: HashMap::new(),
+            order: VecDeque::new(),
+            half_open: HalfOpen::default(),
+            attempts: Rate::new(10_000),
+            stun: Rate::new(STUN_PER_S),
+            census: Census::default(),
+        };
+        (listener, receiver)
+    }
+
+    impl Listener {
+        /// A request of somebody new; nothing is answered to it, for it is none.
+        fn ask(&mut self, from: SocketAddr) -> Result<(), Error> {
+            self.begin(USERNAME, &[], from)
+        }
+
+        fn knows(&self, source: SocketAddr) -> bool {
+            self.by_source.contains_key(&source)
+        }
+    }
+
+    fn source(host: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, host], port))
+    }
+
+    #[tokio::test]
+    async fn a_host_at_its_share_loses_its_own_oldest_attempt_and_no_other_host_does() {
+        let (mut listener, mut incoming) = listener();
+        listener.ask(source(9, 1)).unwrap();
+        let _other = incoming.recv().await.unwrap();
+        for port in 1..=HALF_OPEN_PER_IP_MAX as u16 {
+            listener.ask(source(1, port)).unwrap();
+        }
+        let oldest = incoming.recv().await.unwrap();
+        assert!(matches!(listener.ask(source(1, 100)), Err(Error::Busy)), "its place is not free yet");
+        assert!(!listener.knows(source(1, 1)) && listener.knows(source(1, 2)) && listener.knows(source(9, 1)));
+        drop(oldest);
+        listener.ask(source(1, 100)).unwrap();
+        assert!(listener.knows(source(1, 2)) && listener.knows(source(9, 1)));
+    }
+
+    #[tokio::test]
+    async fn what_a_forger_can_send_proves_nothing() {
+        let (mut listener, _incoming) = listener();
+        for host in 0..HALF_OPEN_MAX as u8 {
+            listener.ask(source(host, 1)).unwrap();
+            // A first byte of DTLS (RFC 7983).
+            listener.on_datagram(&[22; 64], source(host, 1));
+        }
+        listener.sweep();
+        assert!(matches!(listener.ask(source(200, 1)), Err(Error::Busy)), "its place is not free yet");
+        assert!(!listener.knows(source(0, 1)) && listener.knows(source(1, 1)));
+    }
+
+    #[tokio::test]
+    async fn who_is_done_with_ice_and_dtls_makes_room_for_nobody() {
+        let (mut listener, _incoming) = listener();
+        let socket = Arc::new(bind("127.0.0.1:0".parse().unwrap()).unwrap());
+        let local = socket.local_addr().unwrap();
+        let names = credentials::Attempt::from_username(USERNAME).unwrap();
+        let census = Census::default();
+        let client = Attempt {
+            role: Role::Client { server: listener.certificate.fingerprint() },
+            local_ice: names.client,
+            remote_ice: names.server,
+            local,
+            remote: listener.local,
+            socket: socket.clone(),
+            certificate: Certificate::generate().unwrap(),
+            identity: Keypair::generate_ed25519(),
+            is_proven: Arc::default(),
+            census: census.clone(),
+        };
+        let (_started, datagrams) = client.start().unwrap();
+        gather::listen(&[(local, socket)], &datagrams, &census);
+        let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
+        while !listener.by_source.get(&local).is_some_and(|remote| remote.is_proven.load(Ordering::Relaxed)) {
+            let (len, from) = listener.socket.recv_from(&mut buffer).await.unwrap();
+            listener.on_datagram(&buffer[..len], from);
+            tokio::task::yield_now().await;
+        }
+        listener.let_go_of_the_oldest(|_| true);
+        assert!(listener.knows(local));
     }
 }

@@ -303,6 +303,7 @@ async fn dial_version(config: Config, direct: Direct, version: Version) -> Resul
         socket: socket.clone(),
         certificate: config.certificate,
         identity: config.identity,
+        is_proven: Arc::default(),
         census: config.census.clone(),
     }
     .start()?;

@@ -4,12 +4,18 @@
 //! A browser or backend parses a peer's description itself; what is checked here is only what must hold before it may.
 
 use super::{credentials::Ice, fingerprint::Fingerprint};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
 
 /// Bytes of a description that is looked at.
 pub const SDP_MAX_BYTES: usize = 16_384;
 /// Candidates that one peer may name for one connection, in its description and after it.
 pub const CANDIDATES_MAX: usize = 32;
+/// Candidates of one IP address that count; further ones are left out. A peer has one or two sockets an address, and nobody is
+/// to be made to knock at all ports of somebody else.
+pub const CANDIDATES_PER_IP_MAX: usize = 8;
 /// Bytes of one candidate.
 pub const CANDIDATE_MAX_BYTES: usize = 512;
 
@@ -143,6 +149,31 @@ pub fn check(sdp: &str) -> Result<usize, SdpError> {
     Ok(count)
 }
 
+/// The addresses that one peer has named for one connection.
+#[derive(Debug, Default)]
+pub struct Named(HashMap<IpAddr, usize>);
+
+impl Named {
+    /// Whether a candidate counts, with those that came before it.
+    pub fn admits(&mut self, target: &Target) -> bool {
+        // A name is a browser's to resolve.
+        let Target::Socket(socket) = target else { return true };
+        let count = self.0.entry(socket.ip().to_canonical()).or_default();
+        *count += 1;
+        *count <= CANDIDATES_PER_IP_MAX
+    }
+
+    /// A description without the candidates that do not count.
+    #[must_use]
+    pub fn admitted(&mut self, sdp: &str) -> String {
+        let mut is_admitted = |line: &&str| {
+            let value = line.trim_end().strip_prefix("a=candidate:");
+            value.and_then(|value| check_candidate_value(value).ok()).is_none_or(|target| self.admits(&target))
+        };
+        sdp.split_inclusive('\n').filter(|line| is_admitted(line)).collect()
+    }
+}
+
 /// A description without its candidates, and where those point that are UDP and no names.
 #[must_use]
 pub fn split_candidates(sdp: &str) -> (String, Vec<SocketAddr>) {
@@ -274,6 +305,29 @@ mod tests {
         ] {
             assert_eq!(check_candidate(malformed), Err(SdpError::Candidate), "{malformed}");
         }
+    }
+
+    #[test]
+    fn one_address_is_knocked_at_only_so_often() {
+        let candidates = |ip: &str, ports: std::ops::Range<u16>| {
+            ports.map(|port| format!("a=candidate:1 1 UDP 1 {ip} {port} typ host\r\n")).collect::<String>()
+        };
+        let mut named = Named::default();
+        // The description has one of its own.
+        let all = answer()
+            + &candidates("10.0.0.1", 1..3)
+            + &candidates("1.2.3.4", 1..20)
+            + "a=candidate:1 1 UDP 1 x.local 9 typ host\r\n";
+        let kept = CANDIDATES_PER_IP_MAX as u16;
+        let expected = answer()
+            + &candidates("10.0.0.1", 1..3)
+            + &candidates("1.2.3.4", 1..kept)
+            + "a=candidate:1 1 UDP 1 x.local 9 typ host\r\n";
+        assert_eq!(named.admitted(&all), expected);
+        for (address, is_admitted) in [("1.2.3.4:9", false), ("[::ffff:1.2.3.4]:9", false), ("1.2.3.5:9", true)] {
+            assert_eq!(named.admits(&Target::Socket(address.parse().unwrap())), is_admitted, "{address}");
+        }
+        assert!(named.admits(&Target::Mdns));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! either; "failed" is.
 
 use super::{
-    sdp::{self, CANDIDATES_MAX, SdpError, Target},
+    sdp::{self, CANDIDATES_MAX, Named, SdpError, Target},
     signal_message::Message,
 };
 use std::{collections::VecDeque, time::Duration};
@@ -98,6 +98,9 @@ pub enum SignalError {
     /// No candidates met.
     #[error("no direct path was found")]
     NoPath,
+    /// The backend gave up before both descriptions were there.
+    #[error("the connection failed before both ends had described themselves")]
+    Failed,
     /// It took too long.
     #[error("no connection within {} s", SIGNALING_TIMEOUT.as_secs())]
     TimedOut,
@@ -122,6 +125,7 @@ pub struct Signalling {
     stage: Stage,
     outputs: VecDeque<Output>,
     candidates: usize,
+    named: Named,
     deadline_ms: u64,
 }
 
@@ -134,7 +138,7 @@ impl Signalling {
             Role::Initiator => (Stage::Describing, VecDeque::from([Output::CreateOffer])),
             Role::Responder => (Stage::AwaitingOffer, VecDeque::new()),
         };
-        Self { role, stage, outputs, candidates: 0, deadline_ms }
+        Self { role, stage, outputs, candidates: 0, named: Named::default(), deadline_ms }
     }
 
     /// What to do next; `None` until there is more input.
@@ -162,8 +166,7 @@ impl Signalling {
                 }
             }
             Input::Connected => self.on_connected(),
-            Input::Failed if self.stage != Stage::Done => return Err(SignalError::NoPath),
-            Input::Failed => {}
+            Input::Failed => self.on_failed(SignalError::Failed)?,
             Input::InitClosed => {
                 if self.stage == Stage::ClosingInit {
                     self.stage = Stage::Done;
@@ -172,6 +175,15 @@ impl Signalling {
             }
         }
         Ok(())
+    }
+
+    /// Only once both descriptions are there does a failure say that there is no path.
+    fn on_failed(&self, before: SignalError) -> Result<(), SignalError> {
+        match self.stage {
+            Stage::Trading => Err(SignalError::NoPath),
+            Stage::Done => Ok(()),
+            _ => Err(before),
+        }
     }
 
     fn is_described(&self) -> bool {
@@ -200,12 +212,12 @@ impl Signalling {
             (Stage::AwaitingOffer, Message::Offer(offer)) => {
                 self.candidates = sdp::check(&offer)?;
                 self.stage = Stage::Describing;
-                self.outputs.push_back(Output::CreateAnswer { offer });
+                self.outputs.push_back(Output::CreateAnswer { offer: self.named.admitted(&offer) });
             }
             (Stage::AwaitingAnswer, Message::Answer(answer)) => {
                 self.candidates = sdp::check(&answer)?;
                 self.stage = Stage::Trading;
-                self.outputs.push_back(Output::SetRemote(answer));
+                self.outputs.push_back(Output::SetRemote(self.named.admitted(&answer)));
             }
             // While the answer is being made, the initiator may trickle already.
             (Stage::Trading | Stage::Describing, Message::Candidate(json)) => self.on_candidate(json)?,
@@ -234,7 +246,9 @@ impl Signalling {
             return Err(SdpError::TooManyCandidates.into());
         }
         // One that points nowhere costs only itself: browsers name TCP candidates with port 9 and the like.
-        if let Ok(target) = sdp::check_candidate(&candidate) {
+        if let Ok(target) = sdp::check_candidate(&candidate)
+            && self.named.admits(&target)
+        {
             self.outputs.push_back(Output::AddCandidate { json, target });
         }
         Ok(())
@@ -266,9 +280,9 @@ impl Signalling {
     /// Ends an attempt that took too long.
     ///
     /// # Errors
-    /// [`SignalError::TimedOut`].
+    /// [`SignalError::NoPath`] when both descriptions are there, [`SignalError::TimedOut`] otherwise.
     pub fn handle_timeout(&mut self, now_ms: u64) -> Result<(), SignalError> {
-        if now_ms >= self.deadline_ms && self.stage != Stage::Done { Err(SignalError::TimedOut) } else { Ok(()) }
+        if now_ms >= self.deadline_ms { self.on_failed(SignalError::TimedOut) } else { Ok(()) }
     }
 }
 
@@ -365,10 +379,18 @@ mod tests {
             assert!(matches!(error, SignalError::Order { .. }), "{error}");
         }
         assert_eq!(awaiting_answer().handle(Input::StreamEnded), Err(SignalError::Ended));
-        assert_eq!(awaiting_answer().handle(Input::Failed), Err(SignalError::NoPath));
+        assert_eq!(awaiting_answer().handle(Input::Failed), Err(SignalError::Failed));
         let mut late = awaiting_answer();
         assert_eq!(late.handle_timeout(late.deadline_ms() - 1), Ok(()));
         assert_eq!(late.handle_timeout(late.deadline_ms()), Err(SignalError::TimedOut));
+        // Only with both descriptions does it say something about paths, to either end.
+        let mut both = [awaiting_answer(), describing()];
+        both[0].handle(Input::Message(answer())).unwrap();
+        both[1].handle(Input::Description(description(2))).unwrap();
+        for mut trading in both {
+            assert_eq!(trading.handle_timeout(trading.deadline_ms()), Err(SignalError::NoPath));
+            assert_eq!(trading.handle(Input::Failed), Err(SignalError::NoPath));
+        }
     }
 
     #[test]
@@ -390,7 +412,8 @@ mod tests {
         }
         let error = (0..10_000).find_map(|_| b.handle(Input::Message(Message::Candidate(candidate(HOST)))).err());
         assert_eq!(error, Some(SignalError::Sdp(SdpError::TooManyCandidates)));
-        assert!(outputs(&mut b).len() <= CANDIDATES_MAX);
+        // All were of one address.
+        assert_eq!(outputs(&mut b).len(), sdp::CANDIDATES_PER_IP_MAX);
     }
 
     fn input() -> impl Strategy<Value = Input> {

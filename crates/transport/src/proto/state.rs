@@ -16,6 +16,11 @@ pub const FIN_ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Data that came and was not read yet. A data channel tells its sender nothing about its reader, so a sender beyond it is
 /// cut off; protocols that carry more than that ahead of their reader have flow control of their own.
 pub const UNREAD_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// The same of all streams of a connection together; whoever adds up each stream's share with [`Stream::unread_bytes`] ends the
+/// one beyond it with [`Stream::cut_off`].
+pub const UNREAD_TOGETHER_MAX_BYTES: usize = 4 * UNREAD_MAX_BYTES;
+/// Unread data counts as so much at least for each frame: what holds it takes room too.
+pub const UNREAD_FRAME_MIN_BYTES: usize = 64;
 
 /// Why a stream ended by force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +35,7 @@ pub enum StreamError {
     #[error("the remote peer sent {0}")]
     Frame(#[from] FrameError),
     /// It sent more than is kept for a reader.
-    #[error("the remote peer sent {UNREAD_MAX_BYTES} bytes ahead of the reader")]
+    #[error("the remote peer sent too much ahead of the reader")]
     Unread,
     /// It sent data after it had said that none would follow.
     #[error("the remote peer sent data after the end of its stream")]
@@ -155,11 +160,11 @@ impl Stream {
         // Data before the flag: the last data and FIN may share a frame.
         if !frame.data.is_empty() {
             match self.read {
-                ReadHalf::Open if self.unread_bytes + frame.data.len() > UNREAD_MAX_BYTES => {
+                ReadHalf::Open if self.unread_bytes + cost(&frame.data) > UNREAD_MAX_BYTES => {
                     return Err(StreamError::Unread);
                 }
                 ReadHalf::Open => {
-                    self.unread_bytes += frame.data.len();
+                    self.unread_bytes += cost(&frame.data);
                     self.unread.push_back(frame.data);
                 }
                 ReadHalf::Ended => return Err(StreamError::AfterFin),
@@ -217,13 +222,21 @@ impl Stream {
         self.end(error);
     }
 
+    /// Ends the stream because the connection's streams together have too much unread.
+    pub fn cut_off(&mut self) -> StreamError {
+        if self.error.is_none() {
+            self.fail(StreamError::Unread);
+        }
+        StreamError::Unread
+    }
+
     /// What the reader gets next.
     ///
     /// # Errors
     /// The stream was ended by force.
     pub fn read(&mut self) -> Result<Read, StreamError> {
         if let Some(data) = self.unread.pop_front() {
-            self.unread_bytes -= data.len();
+            self.unread_bytes -= cost(&data);
             return Ok(Read::Data(data));
         }
         match (self.error, self.read) {
@@ -237,7 +250,7 @@ impl Stream {
     /// Puts back what the reader had no room for.
     pub fn unread(&mut self, data: Bytes) {
         if !data.is_empty() && self.error.is_none() {
-            self.unread_bytes += data.len();
+            self.unread_bytes += cost(&data);
             self.unread.push_front(data);
         }
     }
@@ -348,6 +361,11 @@ impl Stream {
     pub fn unread_bytes(&self) -> usize {
         self.unread_bytes
     }
+}
+
+/// What unread data counts as.
+fn cost(data: &Bytes) -> usize {
+    data.len().max(UNREAD_FRAME_MIN_BYTES)
 }
 
 fn deadline(now_ms: u64) -> u64 {

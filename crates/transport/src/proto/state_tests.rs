@@ -169,6 +169,22 @@ fn who_sends_far_ahead_of_the_reader_is_cut_off_and_what_was_read_makes_room() {
 }
 
 #[test]
+fn tiny_frames_count_as_the_room_they_take() {
+    let mut stream = Stream::default();
+    let frame: Bytes = encode(None, &[7]).into();
+    let fits = (0..).take_while(|_| stream.on_message(frame.clone()).is_ok()).count();
+    assert_eq!(fits, UNREAD_MAX_BYTES / UNREAD_FRAME_MIN_BYTES);
+    let mut stream = Stream::default();
+    stream.on_message(encode(None, &[0; 100]).into()).unwrap();
+    let Ok(Read::Data(mut data)) = stream.read() else { panic!("nothing to read") };
+    let _read = data.split_to(90);
+    stream.unread(data);
+    assert_eq!(stream.unread_bytes(), UNREAD_FRAME_MIN_BYTES);
+    assert!(matches!(stream.read(), Ok(Read::Data(_))));
+    assert_eq!(stream.unread_bytes(), 0);
+}
+
+#[test]
 fn a_lost_channel_is_an_error_unless_all_was_said() {
     let mut stream = Stream::default();
     stream.on_channel_closed();

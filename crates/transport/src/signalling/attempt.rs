@@ -1,27 +1,31 @@
 //! One attempt at a `/webrtc` connection: the protocol core between a signalling stream and a backend.
 
-use super::link::{End, Opened, displaced};
+use super::link::{End, HowFar, Opened, displaced};
 use crate::{
     clock,
     connection::Connection,
     error::Error,
     proto::{
         sdp::Target,
-        signal::{Input, Output, Role, SignalError, Signalling},
+        signal::{Input, Output, Role, SIGNALING_TIMEOUT, SignalError, Signalling},
         signal_message::Decoder,
     },
 };
-use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, channel::oneshot, io::ReadHalf, pin_mut, select};
-use libp2p::PeerId;
-use std::{
-    io,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+use futures::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, FutureExt,
+    channel::oneshot,
+    io::{ReadHalf, WriteHalf},
+    pin_mut, select,
 };
+use libp2p::PeerId;
+use std::{io, sync::atomic::Ordering, time::Duration};
 
 /// Bytes read from the stream at once.
 const READ_BYTES: usize = 4_096;
-/// The responder gives the initiator this long to close the signalling stream once there is a connection.
+/// The protocol core ends an attempt in time; this is for what does not come back to it: a stream that takes nothing, a backend
+/// that hangs.
+const TRADE_TIMEOUT: Duration = SIGNALING_TIMEOUT.saturating_add(Duration::from_secs(2));
+/// The signalling stream is given this long to be closed in order once there is a connection.
 const STREAM_END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whoever waits for the connection.
@@ -72,10 +76,16 @@ pub(crate) async fn run<P: PeerConnection>(
     mut backend: P,
     connected: Waiting,
 ) {
-    let Opened { stream, displaced: mut cancel, has_begun, over } = opened;
+    let Opened { stream, displaced: mut cancel, how_far, over } = opened;
     let mut connected = Some(connected);
     let result = {
-        let attempt = trade(role, peer, (stream, &has_begun), &mut backend, &mut connected).fuse();
+        let attempt = async {
+            match trade_within(TRADE_TIMEOUT, (role, peer), (stream, &how_far), &mut backend, &mut connected).await? {
+                Some(streams) => clock::within(STREAM_END_TIMEOUT, end(role, streams)).await,
+                None => Ok(()),
+            }
+        }
+        .fuse();
         let cancelled = displaced(&mut cancel).fuse();
         pin_mut!(attempt, cancelled);
         select! {
@@ -84,7 +94,7 @@ pub(crate) async fn run<P: PeerConnection>(
         }
     };
     let result = result.map_err(|error| match error {
-        Error::Signalling { peer, error: SignalError::NoPath | SignalError::TimedOut } => {
+        Error::Signalling { peer, error: SignalError::NoPath } => {
             Error::NoPath { peer, behind_symmetric_nat: backend.is_behind_symmetric_nat() }
         }
         other => other,
@@ -92,6 +102,7 @@ pub(crate) async fn run<P: PeerConnection>(
     let end = match (&result, &connected) {
         (Err(error), _) if error.is_violation() => End::Violated,
         (_, None) => End::Connected,
+        (Err(Error::NoPath { .. }), _) => End::NoPath,
         (_, Some(_)) => End::Failed,
     };
     match (result, connected) {
@@ -104,13 +115,41 @@ pub(crate) async fn run<P: PeerConnection>(
     let _ = over.send(end);
 }
 
-async fn trade<P: PeerConnection>(
-    role: Role,
-    peer: PeerId,
-    (stream, has_begun): (libp2p::swarm::Stream, &AtomicBool),
+/// A signalling stream's halves.
+type Halves<S> = (ReadHalf<S>, WriteHalf<S>);
+
+/// Ends the stream of an attempt that came to a connection.
+async fn end<S: AsyncRead + AsyncWrite + Unpin>(role: Role, (mut reader, mut writer): Halves<S>) -> Result<(), Error> {
+    if role == Role::Responder {
+        // The initiator closes first: what it still sends is candidates, which nobody needs any more.
+        let mut buffer = vec![0; READ_BYTES];
+        while reader.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    }
+    Ok(writer.close().await?)
+}
+
+/// Everything until there is a connection, or none will be, within this time whatever the other end does.
+async fn trade_within<P: PeerConnection, S: AsyncRead + AsyncWrite + Unpin>(
+    limit: Duration,
+    (role, peer): (Role, PeerId),
+    told: (S, &HowFar),
     backend: &mut P,
     connected: &mut Option<Waiting>,
-) -> Result<(), Error> {
+) -> Result<Option<Halves<S>>, Error> {
+    match clock::within(limit, trade(role, peer, told, backend, connected)).await {
+        Err(Error::TimedOut { .. }) => Err(Error::Signalling { peer: peer.into(), error: SignalError::TimedOut }),
+        other => other,
+    }
+}
+
+/// The stream is left to be ended; `None`: nobody waits for the connection any more.
+async fn trade<P: PeerConnection, S: AsyncRead + AsyncWrite + Unpin>(
+    role: Role,
+    peer: PeerId,
+    (stream, how_far): (S, &HowFar),
+    backend: &mut P,
+    connected: &mut Option<Waiting>,
+) -> Result<Option<Halves<S>>, Error> {
     let signalling = |error: SignalError| Error::Signalling { peer: peer.into(), error };
     let (mut reader, mut writer) = stream.split();
     let mut machine = Signalling::new(role, clock::now_ms());
@@ -136,17 +175,7 @@ async fn trade<P: PeerConnection>(
                 Output::SetRemote(sdp) => backend.set_remote(&sdp).await?,
                 Output::AddCandidate { json, target } => backend.add_candidate(&json, target).await,
                 Output::CloseInit => backend.close_init(),
-                Output::Done => {
-                    if role == Role::Responder {
-                        // The initiator closes first: what it still sends is candidates, which nobody needs any more.
-                        let end = async {
-                            while readable && reader.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
-                            Ok(())
-                        };
-                        let _ = clock::within(STREAM_END_TIMEOUT, end).await;
-                    }
-                    return Ok(writer.close().await?);
-                }
+                Output::Done => return Ok(Some((reader, writer))),
             }
         }
         match next(&machine, readable, &mut reader, &mut buffer, backend, connected).await {
@@ -160,7 +189,7 @@ async fn trade<P: PeerConnection>(
                 let broken = |error| Error::SignalMessage { peer: peer.into(), error };
                 while let Some(message) = decoder.next_message().map_err(broken)? {
                     machine.handle(Input::Message(message)).map_err(signalling)?;
-                    has_begun.store(true, Ordering::Relaxed);
+                    how_far.has_begun.store(true, Ordering::Relaxed);
                 }
             }
             Next::Progress(progress) => {
@@ -169,6 +198,7 @@ async fn trade<P: PeerConnection>(
                     Progress::Failed => Input::Failed,
                     Progress::InitClosed => Input::InitClosed,
                     Progress::Connected(connection) => {
+                        how_far.is_connected.store(true, Ordering::Relaxed);
                         if let Some(waiting) = connected.take() {
                             let _ = waiting.send(Ok((peer, connection)));
                         }
@@ -178,7 +208,7 @@ async fn trade<P: PeerConnection>(
                 machine.handle(input).map_err(signalling)?;
             }
             // Nobody waits for the connection any more.
-            Next::Abandoned => return Ok(()),
+            Next::Abandoned => return Ok(None),
             Next::Timeout => machine.handle_timeout(clock::now_ms()).map_err(signalling)?,
         }
     }
@@ -192,10 +222,10 @@ enum Next {
 }
 
 /// Waits for the stream, the backend or the deadline, whichever comes first.
-async fn next<P: PeerConnection>(
+async fn next<P: PeerConnection, S: AsyncRead + Unpin>(
     machine: &Signalling,
     readable: bool,
-    reader: &mut ReadHalf<libp2p::swarm::Stream>,
+    reader: &mut ReadHalf<S>,
     buffer: &mut [u8],
     backend: &mut P,
     connected: &mut Option<Waiting>,
@@ -217,5 +247,98 @@ async fn next<P: PeerConnection>(
         progress = progress => Next::Progress(progress),
         () = abandoned => Next::Abandoned,
         () = timeout => Next::Timeout,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{credentials::Ice, fingerprint::Fingerprint, sdp, signal_message::Message};
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    fn description() -> String {
+        let ice = Ice { ufrag: "abcdef".into(), pwd: "abcdefabcdefabcdefabcdef".into() };
+        sdp::direct_answer(([1, 2, 3, 4], 5).into(), Fingerprint([7; 32]), &ice)
+    }
+
+    /// The stream of somebody who says this, and reads nothing.
+    struct Deaf(Vec<u8>);
+
+    impl AsyncRead for Deaf {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+            if self.0.is_empty() {
+                return Poll::Pending;
+            }
+            let said = self.0.len().min(buffer.len());
+            buffer[..said].copy_from_slice(&self.0[..said]);
+            self.0.drain(..said);
+            Poll::Ready(Ok(said))
+        }
+    }
+
+    impl AsyncWrite for Deaf {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    /// Has a description and no more.
+    struct Idle;
+
+    impl PeerConnection for Idle {
+        async fn offer(&mut self) -> Result<String, Error> {
+            Ok(description())
+        }
+
+        async fn answer(&mut self, _: &str) -> Result<String, Error> {
+            Ok(description())
+        }
+
+        async fn set_local(&mut self, _: &str) -> Result<(), Error> {
+            Ok(())
+        }
+
+        async fn set_remote(&mut self, _: &str) -> Result<(), Error> {
+            Ok(())
+        }
+
+        async fn add_candidate(&mut self, _: &str, _: Target) {}
+
+        async fn progress(&mut self) -> Progress {
+            std::future::pending().await
+        }
+
+        fn close_init(&mut self) {}
+
+        fn is_behind_symmetric_nat(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn who_reads_no_answer_is_not_waited_for_beyond_the_time_of_the_attempt() {
+        let (waiting, _connection) = oneshot::channel();
+        let (how_far, mut connected) = (HowFar::default(), Some(waiting));
+        let stream = Deaf(Message::Offer(description()).encode());
+        let ends = (Role::Responder, PeerId::random());
+        let limit = Duration::from_millis(50);
+        // Without that end the test would wait for ever.
+        let error = trade_within(limit, ends, (stream, &how_far), &mut Idle, &mut connected).await.err();
+        assert!(
+            matches!(error, Some(Error::Signalling { error: SignalError::TimedOut, .. })),
+            "an unread answer says nothing about paths: {error:?}"
+        );
+        assert!(how_far.has_begun.load(Ordering::Relaxed) && !how_far.is_connected.load(Ordering::Relaxed));
     }
 }

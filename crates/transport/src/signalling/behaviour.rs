@@ -6,17 +6,17 @@
 //! - When both ends dial at once, the dial of the lower peer id goes on and the other gives way to it.
 //! - When a connection came of it, the relayed one has done its work and is closed.
 //! - Who breaks the rules of signalling loses the connection it did that on.
-//! - Whoever only opens a stream and says nothing keeps nobody out: when too many attempts of others are under way, the oldest
-//!   of that kind makes room.
+//! - Whoever only opens a stream and says nothing, or takes its time, keeps nobody out: when too many attempts of others are
+//!   under way, the oldest of the former kind makes room, or else of the latter.
 //! - An address with a reservation at a relay is made known in its `/webrtc` form too.
 
 use super::{
     handler::{Handler, In, Out},
-    link::{self, End, Inbound, Opened, Request},
+    link::{self, End, HowFar, Inbound, Opened, Request},
     only::is_relayed_endpoint,
     routes::Routes,
 };
-use crate::{error::Error, proto::address::Signalled};
+use crate::{clock, error::Error, proto::address::Signalled};
 use futures::{
     FutureExt, StreamExt,
     channel::{mpsc, oneshot},
@@ -35,23 +35,24 @@ use libp2p::{
 };
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
+    time::Duration,
 };
 
-/// Attempts of others under way at once; further ones take the place of one that has said nothing yet, or are turned away.
+/// Attempts of others under way at once; further ones take the place of one that has said nothing yet or is slow, or are
+/// turned away.
 pub const INBOUND_ATTEMPTS_MAX: usize = 16;
+/// An attempt of others that is not connected after this makes room where it is needed: most that succeed do so in less.
+pub const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// The same of dials.
 pub const OUTBOUND_ATTEMPTS_MAX: usize = 32;
 
 /// What a node may want to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Signalling went through and no connection came of it: no direct path was found, or the other end gave up. The relayed
-    /// connection is still there.
+    /// Both ends described themselves and no direct path was found between them. The relayed connection is still there. An
+    /// attempt that failed in another way says nothing about paths, and is none of these.
     NoDirectPath {
         /// To whom.
         peer: PeerId,
@@ -71,7 +72,8 @@ struct Answering {
     attempt: u64,
     /// Dropping it does not end the attempt.
     displace: oneshot::Sender<Error>,
-    has_begun: Arc<AtomicBool>,
+    since_ms: u64,
+    how_far: Arc<HowFar>,
 }
 
 /// An attempt that ended.
@@ -213,7 +215,7 @@ impl Behaviour {
             return;
         }
         let is_full = self.answering.len() >= INBOUND_ATTEMPTS_MAX;
-        if self.answering.contains_key(&peer) || (is_full && !self.let_go_of_a_silent_one()) {
+        if self.answering.contains_key(&peer) || (is_full && !self.make_room(clock::now_ms())) {
             tracing::debug!(%peer, "signals, and is turned away");
             return;
         }
@@ -223,20 +225,27 @@ impl Behaviour {
             None => {}
         }
         let (attempt, displace, opened) = self.begin(peer, Endpoint::Listener, id, stream);
-        let has_begun = opened.has_begun.clone();
+        let (since_ms, how_far) = (clock::now_ms(), opened.how_far.clone());
         if self.inbound.try_send(Inbound { peer, opened }).is_ok() {
-            self.answering.insert(peer, Answering { attempt, displace, has_begun });
+            self.answering.insert(peer, Answering { attempt, displace, since_ms, how_far });
         }
     }
 
-    /// Ends the oldest attempt of others that is nothing but an open stream; whether there was one.
-    fn let_go_of_a_silent_one(&mut self) -> bool {
-        let silent = self.answering.iter().filter(|(_, answering)| !answering.has_begun.load(Ordering::Relaxed));
-        let Some(peer) = silent.min_by_key(|(_, answering)| answering.attempt).map(|(peer, _)| *peer) else {
+    /// Ends the oldest attempt of others that is nothing but an open stream, or else is slow; whether there was one.
+    fn make_room(&mut self, now_ms: u64) -> bool {
+        let is_slow = |Answering { since_ms, how_far, .. }: &Answering| {
+            let is_late = now_ms.saturating_sub(*since_ms) >= SLOW_AFTER.as_millis() as u64;
+            is_late && !how_far.is_connected.load(Ordering::Relaxed)
+        };
+        // The silent ones first, then by age.
+        let rank = |answering: &Answering| (answering.how_far.has_begun.load(Ordering::Relaxed), answering.attempt);
+        let may_go = |answering: &Answering| !rank(answering).0 || is_slow(answering);
+        let candidates = self.answering.iter().filter(|(_, answering)| may_go(answering));
+        let Some(peer) = candidates.min_by_key(|(_, answering)| rank(answering)).map(|(peer, _)| *peer) else {
             return false;
         };
         if let Some(Answering { displace, .. }) = self.answering.remove(&peer) {
-            tracing::debug!(%peer, "said nothing, and makes room");
+            tracing::debug!(%peer, "said nothing or is slow, and makes room");
             let _ = displace.send(Error::Busy);
         }
         true
@@ -256,7 +265,7 @@ impl Behaviour {
         let over_with =
             move |result: Result<End, _>| Over { attempt, peer, role, on, end: result.unwrap_or(End::Failed) };
         self.over.push(ended.map(over_with).boxed());
-        (attempt, displace, Opened { stream, displaced, has_begun: Arc::default(), over })
+        (attempt, displace, Opened { stream, displaced, how_far: Arc::default(), over })
     }
 
     fn on_over(&mut self, Over { attempt: ended, peer, role, on, end }: Over) {
@@ -275,8 +284,10 @@ impl Behaviour {
         }
         match end {
             // The other end's dial may still go on.
-            End::Failed if self.answering.contains_key(&peer) => {}
-            End::Failed => self.actions.push_back(ToSwarm::GenerateEvent(Event::NoDirectPath { peer })),
+            End::NoPath if !self.answering.contains_key(&peer) => {
+                self.actions.push_back(ToSwarm::GenerateEvent(Event::NoDirectPath { peer }));
+            }
+            End::NoPath | End::Failed => {}
             // Also where it is a direct one that it signalled on.
             End::Violated => self.close(peer, on),
             End::Connected => {
@@ -483,5 +494,51 @@ mod tests {
         assert_eq!(bench.opens_on(), None);
         assert_eq!(bench.behaviour.under_way(), (1, 0));
         assert!(opening.now_or_never().is_none());
+    }
+
+    #[test]
+    fn only_an_attempt_that_found_no_path_says_so_whichever_end_it_was() {
+        let mut bench = Bench::new();
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        for role in [Endpoint::Dialer, Endpoint::Listener] {
+            for (end, is_told) in [(End::Failed, false), (End::Connected, false), (End::NoPath, true)] {
+                let on = ConnectionId::new_unchecked(1);
+                bench.behaviour.on_over(Over { attempt: 0, peer: bench.peer, role, on, end });
+                let told = bench.behaviour.poll(&mut context);
+                let told = matches!(told, Poll::Ready(ToSwarm::GenerateEvent(Event::NoDirectPath { peer })) if peer == bench.peer);
+                assert_eq!(told, is_told, "{role:?} {end:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_silent_make_room_first_then_the_slow_and_never_the_connected() {
+        let mut bench = Bench::new();
+        let now_ms = 100_000;
+        let slow_ms = now_ms - SLOW_AFTER.as_millis() as u64;
+        let mut peers = Vec::new();
+        // Each has begun or not, is connected or not, and is so old.
+        for (attempt, (has_begun, is_connected, since_ms)) in
+            [(true, true, 0), (true, false, slow_ms + 1), (true, false, slow_ms), (false, false, now_ms)]
+                .into_iter()
+                .enumerate()
+        {
+            let how_far = Arc::new(HowFar { has_begun: has_begun.into(), is_connected: is_connected.into() });
+            let (displace, displaced) = oneshot::channel();
+            let answering = Answering { attempt: attempt as u64, displace, since_ms, how_far };
+            let peer = PeerId::random();
+            bench.behaviour.answering.insert(peer, answering);
+            peers.push((peer, displaced));
+        }
+        for expected in [3, 2] {
+            assert!(bench.behaviour.make_room(now_ms));
+            let (peer, displaced) = &mut peers[expected];
+            assert!(!bench.behaviour.is_answering(peer));
+            assert!(matches!(displaced.try_recv(), Ok(Some(Error::Busy))));
+        }
+        assert!(!bench.behaviour.make_room(now_ms), "one is young and one is connected");
+        assert!(bench.behaviour.make_room(now_ms + 1), "now it is slow");
+        assert!(!bench.behaviour.make_room(u64::MAX));
+        assert!(bench.behaviour.is_answering(&peers[0].0));
     }
 }

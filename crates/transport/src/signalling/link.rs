@@ -22,9 +22,21 @@ const INBOUND_WAITING_MAX: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Connected,
+    /// Both descriptions were there, and no path was found between the two.
+    NoPath,
+    /// Anything else that says nothing about the paths between the two.
     Failed,
     /// The other end broke the rules.
     Violated,
+}
+
+/// How far an attempt has come, told to the behaviour: what is not far makes room for others.
+#[derive(Default)]
+pub(crate) struct HowFar {
+    /// The other end has said something that an attempt can begin with.
+    pub has_begun: AtomicBool,
+    /// There is a connection.
+    pub is_connected: AtomicBool,
 }
 
 /// A signalling stream for an attempt. The behaviour learns its end by what is dropped or sent here.
@@ -32,8 +44,7 @@ pub(crate) struct Opened {
     pub stream: Stream,
     /// Why the behaviour ends it, should it do so: another attempt takes its place.
     pub displaced: oneshot::Receiver<Error>,
-    /// To be told when the other end has said something that an attempt can begin with.
-    pub has_begun: Arc<AtomicBool>,
+    pub how_far: Arc<HowFar>,
     /// To be told its end; dropping it tells that nothing came of it.
     pub over: oneshot::Sender<End>,
 }
