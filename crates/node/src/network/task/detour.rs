@@ -68,8 +68,9 @@ impl Task {
         let relay = relay_of(address).filter(|relay| self.willing.is_willing(relay) == Some(true));
         if let Some(relay) = relay.filter(|_| self.detours.is_dialling(id)) {
             self.carry(peer, relay, id);
-        } else {
-            self.detours.useless(id, platform::monotonic_ms());
+        } else if self.detours.useless(id, platform::monotonic_ms()) {
+            // Left open it would take the place of the direct connection that may still come.
+            self.swarm.close_connection(id);
         }
     }
 
