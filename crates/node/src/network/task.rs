@@ -8,7 +8,7 @@ use super::{
     lookups::Lookups,
     memory::Memory,
     neighbours::Neighbours,
-    peers::{self, Peers, Scope, scope_of},
+    peers::{self, Peers, Scope, Source, scope_of},
     reservations::Reservations,
 };
 use crate::{
@@ -358,7 +358,7 @@ impl Task {
             let _ = reply.send(Ok(()));
             return;
         }
-        self.peers.remember(peer, plain.clone());
+        self.peers.remember(peer, plain.clone(), Source::Own);
         let options = self.dial_options(peer, vec![plain]);
         let id = options.connection_id();
         match self.swarm.dial(options) {
@@ -393,7 +393,7 @@ impl Task {
                 // What was signalled has an address that says nothing of the way.
                 if endpoint.is_dialer() && !relayed && scope_of(&address).is_some() {
                     let plain = peers::split_peer(address.clone()).map_or_else(|| address.clone(), |(_, plain)| plain);
-                    self.peers.remember(peer_id, plain.clone());
+                    self.peers.remember(peer_id, plain.clone(), Source::Own);
                     dialled = Some(plain);
                 }
                 let first_direct = self.peers.connected(peer_id, connection_id, address, relayed);
@@ -557,7 +557,7 @@ impl Task {
             for address in verified {
                 let plain = peers::split_peer(address.clone()).map_or(address, |(_, plain)| plain);
                 if meganet_transport::can_dial(&plain) {
-                    self.peers.remember(peer, plain.clone());
+                    self.peers.remember(peer, plain.clone(), Source::Verified);
                     self.swarm.behaviour_mut().kademlia.add_address(&peer, plain);
                 }
             }

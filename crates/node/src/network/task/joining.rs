@@ -4,7 +4,7 @@ use super::{Dial, Task};
 use crate::{
     network::{
         first_contact::{self, JoinState},
-        peers,
+        peers::{self, Source},
     },
     platform,
 };
@@ -19,7 +19,7 @@ impl Task {
             .collect();
         let fresh = self.first.add(usable.clone());
         for (peer, address) in &fresh {
-            self.peers.remember(*peer, address.clone());
+            self.peers.remember(*peer, address.clone(), Source::Own);
             // First contacts are DHT servers by definition, so lookups need not wait for identify.
             self.swarm.behaviour_mut().kademlia.add_address(peer, address.clone());
         }

@@ -6,7 +6,7 @@ use crate::{
     limits,
     network::{
         announcements::What,
-        peers::{Scope, scope_of},
+        peers::{Scope, Source, scope_of},
     },
     platform,
 };
@@ -102,7 +102,7 @@ impl Task {
                 .collect();
             tracing::debug!(%peer, %from, usable = usable.len(), "told of a peer");
             for address in &usable {
-                self.peers.remember(peer, address.clone());
+                self.peers.remember(peer, address.clone(), Source::Hearsay);
             }
             if usable.iter().any(meganet_transport::is_signalled) {
                 self.neighbours.told_of(peer);
