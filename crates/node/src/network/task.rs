@@ -145,7 +145,7 @@ impl Task {
             untold: Vec::new(),
             peers: Peers::default(),
             lookups: Lookups::default(),
-            first: FirstContact::new(!memory.is_empty(), config.role.join_retry_max()),
+            first: FirstContact::new(config.role.join_retry_max()),
             join: JoinState::Joining,
             dials: HashMap::new(),
             reservations: Reservations::default(),
@@ -408,7 +408,7 @@ impl Task {
                         // Back after a restart, or one more: what is held is announced there too.
                         self.tell(NetworkEvent::Join(JoinState::Joined));
                     }
-                    let state = self.first.check(self.peers.direct_count(), platform::monotonic_ms(), Self::jitter());
+                    let state = self.first.check(self.joining_now());
                     self.set_join(state);
                 }
             }
@@ -482,8 +482,7 @@ impl Task {
                 if error.is_some() {
                     self.not_reached(&peer);
                 }
-                let now = platform::monotonic_ms();
-                let state = self.first.dial_ended(error, self.peers.direct_count(), now, Self::jitter());
+                let state = self.first.dial_ended(error, self.joining_now());
                 self.set_join(state);
             }
             None if self.providers.under_way.remove(&id).is_some() => {

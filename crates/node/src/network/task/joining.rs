@@ -3,7 +3,7 @@
 use super::{Dial, Task};
 use crate::{
     network::{
-        first_contact::{self, JoinState},
+        first_contact::{self, JoinState, Now},
         peers::{self, Source},
     },
     platform,
@@ -28,6 +28,16 @@ impl Task {
         self.dial_first_contacts(if retry { usable } else { fresh });
     }
 
+    /// What joining depends on.
+    pub(super) fn joining_now(&self) -> Now {
+        Now {
+            connected: self.peers.direct_count(),
+            has_others: !self.memory.is_empty(),
+            at_ms: platform::monotonic_ms(),
+            jitter: Self::jitter(),
+        }
+    }
+
     pub(super) fn dial_first_contacts(&mut self, contacts: Vec<(PeerId, Multiaddr)>) {
         for (peer, addresses) in first_contact::to_try(contacts, self.role.first_contacts_at_once()) {
             if self.peers.is_direct(&peer) || self.is_being_dialled(&peer, &addresses) {
@@ -37,7 +47,7 @@ impl Task {
             // dials under way has its own bound.
             self.dial_to_join(peer, addresses);
         }
-        let state = self.first.check(self.peers.direct_count(), platform::monotonic_ms(), Self::jitter());
+        let state = self.first.check(self.joining_now());
         self.set_join(state);
     }
 
