@@ -223,6 +223,11 @@ impl Peers {
         }
     }
 
+    /// Whether a peer has a reservation here.
+    pub fn is_reserved_here(&self, peer: &PeerId) -> bool {
+        self.connected.get(peer).is_some_and(|entry| entry.is_reserved_here)
+    }
+
     /// Directly connected peers and where others can reach them, `local` being this node: at addresses that were seen to be
     /// theirs, through relays that they name, and through this node.
     pub fn reachable(&self, local: PeerId) -> Vec<(PeerId, Vec<Multiaddr>)> {
@@ -265,6 +270,12 @@ impl Peers {
     pub fn circuits(&self, peer: &PeerId) -> Vec<(ConnectionId, Multiaddr)> {
         let connections = self.connected.get(peer).into_iter().flat_map(|entry| &entry.connections);
         connections.filter(|(_, _, relayed)| *relayed).map(|(id, address, _)| (*id, address.clone())).collect()
+    }
+
+    /// The relay of a circuit to a peer.
+    pub fn relay_of_circuit(&self, peer: &PeerId, id: ConnectionId) -> Option<PeerId> {
+        let (_, address) = self.circuits(peer).into_iter().find(|(circuit, _)| *circuit == id)?;
+        meganet_transport::signalling::relay_of(&address)
     }
 
     /// Whether a peer has a direct connection other than this one; `false` while this one is not established.

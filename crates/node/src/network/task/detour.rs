@@ -12,6 +12,7 @@ use libp2p::{
     },
 };
 use meganet_transport::signalling::{Way, relay_of};
+use std::collections::HashSet;
 
 impl Task {
     /// Opens circuits to the providers whose time has come.
@@ -54,6 +55,12 @@ impl Task {
     pub(super) fn no_direct_path(&self) -> Vec<(PeerId, Option<PeerId>)> {
         let told = self.detours.told(platform::monotonic_ms());
         told.into_iter().map(|peer| (peer, self.willing_circuit(&peer).map(|(_, relay)| relay))).collect()
+    }
+
+    /// Who relays the circuits that carry content to this node.
+    pub(super) fn relays_in_use(&self) -> HashSet<PeerId> {
+        let carrying = self.detours.circuits();
+        carrying.flat_map(|(id, peer)| self.peers.relay_of_circuit(&peer, id)).collect()
     }
 
     fn carry(&mut self, peer: PeerId, relay: PeerId, id: ConnectionId) {
