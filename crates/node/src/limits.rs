@@ -61,6 +61,8 @@ pub const PEER_EXCHANGE_ASKED_MAX: usize = 4;
 pub const PEER_EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers to that which are given at once.
 pub const PEER_EXCHANGE_ANSWERS_MAX: usize = 16;
+/// Of these one peer has so many: it asks once at a time, and may ask anew before the last stream is seen to be closed.
+pub const PEER_EXCHANGE_ANSWERS_PER_PEER_MAX: usize = 2;
 /// A tab lets go of a connection over which no chunk went for this long, when it has [`IDLE_KEPT`] others of its kind.
 pub const IDLE_AFTER: Duration = Duration::from_secs(300);
 /// Servers that a tab stays connected to for lookups, and other tabs, though they carry nothing.
