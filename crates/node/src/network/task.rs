@@ -460,6 +460,12 @@ impl Task {
                     // The other end dialled at the same moment, and its dial goes on; patience ends the waiting.
                     return;
                 }
+                // Of what this node refuses itself the peer knows nothing.
+                if matches!(error, DialError::Transport(_) | DialError::WrongPeerId { .. })
+                    && let Some(Dial::FirstContact { peer, .. }) = self.dials.get(&connection_id)
+                {
+                    self.not_reached(&peer.clone());
+                }
                 self.dial_ended(connection_id, Some(error.to_string()));
             }
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. }
@@ -478,10 +484,7 @@ impl Task {
             Some(Dial::Command(reply)) => {
                 let _ = reply.send(error.map_or(Ok(()), Err));
             }
-            Some(Dial::FirstContact { peer, .. }) => {
-                if error.is_some() {
-                    self.not_reached(&peer);
-                }
+            Some(Dial::FirstContact { .. }) => {
                 let state = self.first.dial_ended(error, self.joining_now());
                 self.set_join(state);
             }
