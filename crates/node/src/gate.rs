@@ -288,7 +288,7 @@ impl NetworkBehaviour for Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use libp2p::{core::ConnectedPoint, swarm::ConnectionEstablished};
+    use libp2p::{core::ConnectedPoint, swarm::behaviour::ConnectionEstablished};
 
     fn inbound(gate: &mut Gate, id: usize, from: &str) -> bool {
         let id = ConnectionId::new_unchecked(id);
@@ -410,7 +410,9 @@ mod tests {
         dials.failed(peer, [&circuit].into_iter(), 0);
         assert!(!dials.unreachable.is_silent(&peer, 0), "its relay failed");
         dials.failed(peer, [&plain, &circuit].into_iter(), 0);
-        assert!(dials.unreachable.is_silent_at(&peer, &plain, 0) && !dials.unreachable.is_silent_at(&peer, &circuit, 0));
+        assert!(
+            dials.unreachable.is_silent_at(&peer, &plain, 0) && !dials.unreachable.is_silent_at(&peer, &circuit, 0)
+        );
         dials.connected(id(3), peer);
         assert!(!dials.unreachable.is_silent(&peer, 0));
     }

@@ -95,11 +95,7 @@ impl FirstContact {
     }
 
     /// A dial to a first contact ended.
-    pub fn dial_ended(
-        &mut self,
-        error: Option<String>,
-        now: Now,
-    ) -> Option<JoinState> {
+    pub fn dial_ended(&mut self, error: Option<String>, now: Now) -> Option<JoinState> {
         self.dialling = self.dialling.saturating_sub(1);
         if let Some(error) = error {
             self.last_error = error;

@@ -81,7 +81,7 @@ mod tests {
         let reserved = limits::IDLE_RESERVED_KEPT as u64;
         let made = |since_ms: u64| Held { is_reserved_here: true, since_ms, ..held(false, false, 0) };
         // The longest connected comes last, so that the order in which they are named decides nothing.
-        let mut all: Vec<_> = (0..reserved + 3).rev().map(made).collect();
+        let all: Vec<_> = (0..reserved + 3).rev().map(made).collect();
         let mut late: Vec<_> = all.iter().take(3).map(|held| held.peer).collect();
         let mut closed = to_close(all, u64::MAX);
         late.sort();

@@ -461,7 +461,10 @@ mod tests {
         peers.remember(peer, own.clone(), Source::Hearsay);
         peers.remember(peer, verified.clone(), Source::Verified);
         let known = peers.addresses(&peer);
-        assert_eq!((known.len(), &known[..3]), (limits::ADDRESSES_PER_PEER_MAX, &[own.clone(), verified.clone(), at(1)][..]));
+        assert_eq!(
+            (known.len(), &known[..3]),
+            (limits::ADDRESSES_PER_PEER_MAX, &[own.clone(), verified.clone(), at(1)][..])
+        );
         assert_eq!(peers.own_addresses(&peer), [own.clone(), verified.clone()]);
         let dialled = peers.with_found(&peer, vec![found.clone(), own.clone()]);
         assert_eq!(dialled[..4], [own.clone(), verified, found, at(1)]);
