@@ -1,6 +1,6 @@
 //! Who this node is connected to, and at which addresses peers can be reached.
 
-use super::memory::Good;
+use super::{memory::Good, reach::Reach};
 use crate::limits;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 use meganet_transport::proto::address::Signalled;
@@ -64,6 +64,7 @@ pub(crate) struct Peers {
     book: HashMap<PeerId, Vec<(Source, Multiaddr)>>,
     /// Peers of the book, the least recently added first.
     order: VecDeque<PeerId>,
+    reach: Reach,
 }
 
 pub(crate) use meganet_transport::signalling::is_relayed;
@@ -98,7 +99,11 @@ pub(crate) fn scope_of(address: &Multiaddr) -> Option<Scope> {
     if goes_through_a_relay(address) {
         return None;
     }
-    Some(match ip_of(address)? {
+    ip_of(address).map(scope_of_ip)
+}
+
+pub(super) fn scope_of_ip(ip: IpAddr) -> Scope {
+    match ip {
         IpAddr::V4(ip) => match ip.octets() {
             _ if ip.is_loopback() => Scope::Loopback,
             [0 | 224..=255, ..] => Scope::Nobody,
@@ -113,7 +118,7 @@ pub(crate) fn scope_of(address: &Multiaddr) -> Option<Scope> {
             None if ip.is_unique_local() || ip.is_unicast_link_local() => Scope::Private,
             None => Scope::Global,
         },
-    })
+    }
 }
 
 /// Splits `…/p2p/PEER` into the peer and the address without that last part.
@@ -133,6 +138,10 @@ fn plain_of(peer: PeerId, address: &Multiaddr) -> Multiaddr {
 }
 
 impl Peers {
+    pub fn new(reach: Reach) -> Self {
+        Self { reach, ..Self::default() }
+    }
+
     /// Returns whether this is the peer's first direct connection.
     pub fn connected(&mut self, peer: PeerId, id: ConnectionId, address: Multiaddr, relayed: bool) -> bool {
         let entry = self.connected.entry(peer).or_insert_with(|| Entry {
@@ -320,8 +329,8 @@ impl Peers {
         self.direct().count()
     }
 
-    /// Whether an address that a stranger named may be dialled: a public one, or one of a local network that this node is
-    /// in already. Otherwise anybody could make this node knock at the doors of its own network (threats 48).
+    /// Whether an address that a stranger named may be dialled: a public one, or one of a local network that this node went
+    /// into by itself: whoever comes from there has chosen it. Otherwise anybody could make this node knock at the doors of its own network (threats 48).
     pub fn may_dial(&self, address: &Multiaddr) -> bool {
         if meganet_transport::is_signalled(address) {
             // What is dialled is the relay: one that is connected, or one that may be dialled itself.
@@ -333,14 +342,7 @@ impl Peers {
                 None => false,
             };
         }
-        match scope_of(address) {
-            Some(Scope::Global) => true,
-            Some(scope @ (Scope::Private | Scope::Loopback)) => {
-                let mut direct = self.connected.values().flat_map(|entry| &entry.connections);
-                direct.any(|(_, connected, _)| scope_of(connected) == Some(scope))
-            }
-            Some(Scope::Nobody) | None => false,
-        }
+        scope_of(address).is_some_and(|scope| self.reach.allows_scope(scope))
     }
 
     /// Notes where a peer may be. Hearsay takes the place of other hearsay only.
@@ -446,6 +448,8 @@ mod tests {
             assert!(!peers.may_dial(&address(nobody)), "{nobody}");
         }
         peers.connected(PeerId::random(), ConnectionId::new_unchecked(1), address("/ip4/192.168.1.7/tcp/1"), false);
+        assert!(!peers.may_dial(&private), "who comes from there has chosen it");
+        peers.reach.trust(&address("/ip4/192.168.1.7/tcp/1"));
         assert!(peers.may_dial(&private) && !peers.may_dial(&loopback), "in a local network its peers are met");
     }
 

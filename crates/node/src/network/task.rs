@@ -137,13 +137,16 @@ impl Task {
         willing: Willing,
     ) -> Self {
         let memory = Memory::new(remembered, platform::unix_ms());
+        let reach = swarm.behaviour().kademlia.reach().clone();
+        config.listen.iter().for_each(|address| reach.trust(address));
+        let peers = Peers::new(reach);
         let mut task = Self {
             swarm,
             role: config.role,
             inbox,
             events,
             untold: Vec::new(),
-            peers: Peers::default(),
+            peers,
             lookups: Lookups::default(),
             first: FirstContact::new(config.role.join_retry_max()),
             join: JoinState::Joining,

@@ -7,6 +7,7 @@ use crate::{
     network::{
         announcements::What,
         peers::{Scope, Source, scope_of},
+        reach::with_one_webrtc_direct,
     },
     platform,
 };
@@ -21,18 +22,6 @@ use meganet_core::{
     peer_list::PeerEntry,
 };
 use std::borrow::Cow;
-
-/// Of the `webrtc-direct` addresses one: each costs a tab one of the few peer connections that it may begin. One that is `known`
-/// comes first; failed ones are not known any more, and of all others each gets its turn by chance.
-fn with_one_webrtc_direct(addresses: Vec<Multiaddr>, known: &[Multiaddr]) -> Vec<Multiaddr> {
-    let is_webrtc_direct = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::WebRTCDirect));
-    let (webrtc, mut addresses): (Vec<_>, Vec<_>) = addresses.into_iter().partition(is_webrtc_direct);
-    match known.iter().find(|known| webrtc.contains(known)) {
-        Some(known) => addresses.push(known.clone()),
-        None => addresses.extend(platform::some_of(webrtc, 1)),
-    }
-    addresses
-}
 
 impl Task {
     /// How to connect directly to a peer that is not connected so. Signalling is only for those that have no other address,
@@ -180,22 +169,5 @@ impl Task {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn a_tab_dials_one_webrtc_direct_address_at_a_time_and_none_is_left_out_for_ever() {
-        let at = |port: usize| -> Multiaddr { format!("/ip4/1.2.3.4/udp/{port}/webrtc-direct").parse().unwrap() };
-        let all: Vec<_> = (1..=8).map(at).collect();
-        assert_eq!(with_one_webrtc_direct(all.clone(), &[at(9), at(5), at(1)]), [at(5)]);
-        let dialled: HashSet<_> = (0..1_000).flat_map(|_| with_one_webrtc_direct(all.clone(), &[])).collect();
-        assert!((0..100).all(|_| with_one_webrtc_direct(all.clone(), &[]).len() == 1));
-        assert_eq!(dialled.len(), all.len());
-        assert_eq!(with_one_webrtc_direct(Vec::new(), &[at(1)]), []);
     }
 }
