@@ -4,7 +4,7 @@ use crate::{
     config::{NodeConfig, Role},
     gate::Gate,
     limits::{self, protocol},
-    network::{ContentMeter, Willing},
+    network::{Bounded, ContentMeter, Willing},
     platform,
     records::Records,
 };
@@ -29,7 +29,7 @@ pub struct Behaviour {
     pub gate: Gate,
     pub identify: Through<HostsOnly, identify::Behaviour>,
     pub ping: DirectOnly<ping::Behaviour>,
-    pub kademlia: DirectOnly<kad::Behaviour<Records>>,
+    pub kademlia: Bounded<DirectOnly<kad::Behaviour<Records>>>,
     pub relay_client: relay::client::Behaviour,
     pub signalling: signalling::Behaviour,
     pub relay: Toggle<Through<WithoutCircuits, relay::Behaviour>>,
@@ -61,7 +61,8 @@ impl Behaviour {
         let identify = identify::Config::new(protocol::IDENTIFY.into(), identity.public())
             .with_agent_version(config.agent.clone())
             .with_hide_listen_addrs(config.role == Role::Tab)
-            .with_cache_size(limits::STATUS_PEERS_MAX);
+            // What peers say of their addresses is hearsay: what was verified is added to the routing table.
+            .with_cache_size(0);
         let mut kademlia = kad::Behaviour::with_config(local, Records::new(local), kademlia_config());
         kademlia.set_mode(Some(if config.role.is_server() { kad::Mode::Server } else { kad::Mode::Client }));
         Self {
@@ -69,7 +70,7 @@ impl Behaviour {
             gate: Gate::new((config.role == Role::Tab).then_some(limits::LOOKUP_DIALS_PER_HOUR)),
             identify: Through::new(identify::Behaviour::new(identify)),
             ping: DirectOnly::new(ping::Behaviour::default()),
-            kademlia: DirectOnly::new(kademlia),
+            kademlia: Bounded::new(DirectOnly::new(kademlia), config.role == Role::Tab),
             relay_client,
             signalling,
             // Tabs too: when every server is gone, they signal for each other.

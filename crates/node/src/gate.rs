@@ -10,6 +10,7 @@ use libp2p::{
         THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
     },
 };
+use meganet_transport::signalling::{Way, is_relayed};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
@@ -34,11 +35,28 @@ struct LookupDials {
     /// Monotonic ms.
     begun: VecDeque<u64>,
     unreachable: Unreachable,
+    /// Direct connections.
+    direct: HashMap<ConnectionId, PeerId>,
 }
 
 impl LookupDials {
     fn new(per_hour: usize) -> Self {
-        Self { per_hour, begun: VecDeque::new(), unreachable: Unreachable::default() }
+        Self { per_hour, begun: VecDeque::new(), unreachable: Unreachable::default(), direct: HashMap::new() }
+    }
+
+    /// A dial failed. That says nothing of a peer that is connected, of one behind a relay that failed, or while nobody is
+    /// connected: this node may be offline.
+    fn failed<'a>(&mut self, peer: PeerId, addresses: impl Iterator<Item = &'a Multiaddr>, now_ms: u64) {
+        let mut addresses = addresses.filter(|address| !is_relayed(address)).cloned().peekable();
+        let says_nothing = self.direct.is_empty() || self.direct.values().any(|direct| *direct == peer);
+        if !says_nothing && addresses.peek().is_some() {
+            self.unreachable.failed(peer, addresses, now_ms);
+        }
+    }
+
+    fn connected(&mut self, id: ConnectionId, peer: PeerId) {
+        self.unreachable.reached(&peer);
+        self.direct.insert(id, peer);
     }
 
     fn take(&mut self, peer: Option<PeerId>, now_ms: u64) -> Result<(), ConnectionDenied> {
@@ -231,7 +249,12 @@ impl NetworkBehaviour for Gate {
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
         match event {
-            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => self.release(connection_id),
+            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => {
+                self.release(connection_id);
+                if let Some(lookups) = &mut self.lookups {
+                    lookups.direct.remove(&connection_id);
+                }
+            }
             // Another behaviour refused a connection that this one had counted.
             FromSwarm::ListenFailure(failure) => self.release(failure.connection_id),
             FromSwarm::DialFailure(failure) => {
@@ -239,13 +262,14 @@ impl NetworkBehaviour for Gate {
                 if let (Some(lookups), Some(peer), DialError::Transport(errors)) =
                     (&mut self.lookups, failure.peer_id, failure.error)
                 {
-                    let addresses = errors.iter().map(|(address, _)| address.clone());
-                    lookups.unreachable.failed(peer, addresses, platform::monotonic_ms());
+                    lookups.failed(peer, errors.iter().map(|(address, _)| address), platform::monotonic_ms());
                 }
             }
             FromSwarm::ConnectionEstablished(established) => {
-                if let Some(lookups) = &mut self.lookups {
-                    lookups.unreachable.reached(&established.peer_id);
+                if let Some(lookups) = &mut self.lookups
+                    && Way::of(established.endpoint) != Way::Relayed
+                {
+                    lookups.connected(established.connection_id, established.peer_id);
                 }
             }
             _ => {}
@@ -264,6 +288,7 @@ impl NetworkBehaviour for Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use libp2p::{core::ConnectedPoint, swarm::behaviour::ConnectionEstablished};
 
     fn inbound(gate: &mut Gate, id: usize, from: &str) -> bool {
         let id = ConnectionId::new_unchecked(id);
@@ -364,5 +389,54 @@ mod tests {
         }
         assert_eq!(gate.banned.len(), limits::BANNED_PEERS_MAX);
         assert!(gate.is_banned(&peer));
+    }
+
+    #[test]
+    fn a_failed_dial_is_held_against_a_peer_only_where_it_says_something_of_it() {
+        let [peer, other] = [PeerId::random(), PeerId::random()];
+        let (plain, circuit): (Multiaddr, Multiaddr) = (
+            "/ip4/192.0.2.1/tcp/1/ws".parse().unwrap(),
+            format!("/ip4/192.0.2.1/tcp/1/ws/p2p/{other}/p2p-circuit/p2p/{peer}").parse().unwrap(),
+        );
+        let id = ConnectionId::new_unchecked;
+        let mut dials = LookupDials::new(1);
+        dials.failed(peer, [&plain].into_iter(), 0);
+        assert!(!dials.unreachable.is_silent(&peer, 0), "nobody is connected: this node may be offline");
+        dials.connected(id(1), other);
+        dials.connected(id(2), peer);
+        dials.failed(peer, [&plain].into_iter(), 0);
+        assert!(!dials.unreachable.is_silent(&peer, 0), "it is connected");
+        dials.direct.remove(&id(2));
+        dials.failed(peer, [&circuit].into_iter(), 0);
+        assert!(!dials.unreachable.is_silent(&peer, 0), "its relay failed");
+        dials.failed(peer, [&plain, &circuit].into_iter(), 0);
+        assert!(
+            dials.unreachable.is_silent_at(&peer, &plain, 0) && !dials.unreachable.is_silent_at(&peer, &circuit, 0)
+        );
+        dials.connected(id(3), peer);
+        assert!(!dials.unreachable.is_silent(&peer, 0));
+    }
+
+    #[test]
+    fn a_circuit_does_not_show_that_a_peer_can_be_reached() {
+        let peer = PeerId::random();
+        let relay = PeerId::random();
+        let mut gate = Gate::new(Some(1));
+        let direct = format!("/ip4/192.0.2.1/tcp/1/ws/p2p/{peer}").parse().unwrap();
+        let circuit = format!("/ip4/192.0.2.1/tcp/1/ws/p2p/{relay}/p2p-circuit/p2p/{peer}").parse().unwrap();
+        for (number, address, is_reached) in [(1, circuit, false), (2, direct, true)] {
+            let endpoint = ConnectedPoint::Dialer { address, role_override: Endpoint::Dialer, port_use: PortUse::New };
+            gate.lookups.as_mut().unwrap().unreachable.failed(peer, std::iter::empty(), platform::monotonic_ms());
+            gate.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                peer_id: peer,
+                connection_id: ConnectionId::new_unchecked(number),
+                endpoint: &endpoint,
+                failed_addresses: &[],
+                other_established: 0,
+            }));
+            let lookups = gate.lookups.as_ref().unwrap();
+            assert_eq!(!lookups.unreachable.is_silent(&peer, platform::monotonic_ms()), is_reached);
+            assert_eq!(lookups.direct.len(), usize::from(is_reached));
+        }
     }
 }

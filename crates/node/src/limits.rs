@@ -61,10 +61,14 @@ pub const PEER_EXCHANGE_ASKED_MAX: usize = 4;
 pub const PEER_EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers to that which are given at once.
 pub const PEER_EXCHANGE_ANSWERS_MAX: usize = 16;
+/// Of these one peer has so many: it asks once at a time, and may ask anew before the last stream is seen to be closed.
+pub const PEER_EXCHANGE_ANSWERS_PER_PEER_MAX: usize = 2;
 /// A tab lets go of a connection over which no chunk went for this long, when it has [`IDLE_KEPT`] others of its kind.
 pub const IDLE_AFTER: Duration = Duration::from_secs(300);
 /// Servers that a tab stays connected to for lookups, and other tabs, though they carry nothing.
 pub const IDLE_KEPT: usize = 8;
+/// Peers with a reservation at a tab that it lets go of for no idleness: as many as it may wish for itself, and some.
+pub const IDLE_RESERVED_KEPT: usize = 8;
 /// Idle connections are looked for this often.
 pub const IDLE_CHECK: Duration = Duration::from_secs(15);
 /// Connections that lookups may begin in a tab in an hour: a third of what it may begin. Beyond it they ask those connected.

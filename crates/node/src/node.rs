@@ -68,21 +68,32 @@ struct State {
 pub(crate) struct Traffic {
     pub sent_bytes: AtomicU64,
     pub received_bytes: AtomicU64,
-    /// When a chunk went to or came from each connected peer last, monotonic ms.
+    /// When a chunk went to or came from each connected peer last, monotonic ms. Only tabs look at it, and so clear it up.
     used: Mutex<HashMap<PeerId, u64>>,
+    keeps_used: bool,
 }
 
 impl Traffic {
+    pub fn new(role: Role) -> Self {
+        Self { keeps_used: role == Role::Tab, ..Self::default() }
+    }
+
+    fn note_use(&self, peer: PeerId) {
+        if self.keeps_used {
+            lock(&self.used).insert(peer, platform::monotonic_ms());
+        }
+    }
+
     /// Bytes of a chunk went to a peer.
     pub fn sent(&self, peer: PeerId, bytes: usize) {
         self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        lock(&self.used).insert(peer, platform::monotonic_ms());
+        self.note_use(peer);
     }
 
     /// A chunk came from a peer.
     pub fn received(&self, peer: PeerId, bytes: usize) {
         self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        lock(&self.used).insert(peer, platform::monotonic_ms());
+        self.note_use(peer);
     }
 
     /// When each of these peers was used last; nobody else is remembered.
@@ -123,7 +134,7 @@ impl Node {
     pub async fn start(config: NodeConfig, store: Arc<dyn Store>) -> Result<NodeHandle, StartError> {
         let started_ms = platform::monotonic_ms();
         store.usage().await?;
-        let traffic = Arc::new(Traffic::default());
+        let traffic = Arc::new(Traffic::new(config.role));
         let mut remembered = remember::load(store.as_ref()).await;
         let network::Started { network, events, mut streams, exchange: mut controls, paths, local } =
             network::start(&config, std::mem::take(&mut remembered.peers), traffic.clone()).await?;
@@ -471,5 +482,21 @@ impl NodeHandle {
             received_bytes: inner.traffic.received_bytes.load(Ordering::Relaxed),
             memory_only: inner.store.memory_only(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tabs_note_who_was_used_because_only_they_forget_it_again() {
+        for (role, noted) in [(Role::Tab, 2), (Role::Native, 0), (Role::Bootstrap, 0)] {
+            let traffic = Traffic::new(role);
+            traffic.sent(PeerId::random(), 1);
+            traffic.received(PeerId::random(), 1);
+            assert_eq!(lock(&traffic.used).len(), noted, "{role:?}");
+            assert!(traffic.used(|_| false).is_empty() && lock(&traffic.used).is_empty());
+        }
     }
 }

@@ -4,7 +4,7 @@
 use crate::{
     limits::{self, protocol},
     network::Network,
-    platform,
+    platform::{self, lock},
 };
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, StreamExt, future::Either, pin_mut};
 use libp2p::{PeerId, Stream};
@@ -12,17 +12,58 @@ use meganet_core::{
     limits::PEER_LIST_MAX_BYTES,
     peer_list::{self, PeerEntry},
 };
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 /// Answers whoever asks, until the node ends.
 pub(crate) async fn serve(inbound: libp2p_stream::IncomingStreams, network: Network) {
+    let askers = Askers::default();
     inbound
         .for_each_concurrent(limits::PEER_EXCHANGE_ANSWERS_MAX, |(peer, stream)| {
             let network = network.clone();
+            // Over its share a stream is dropped, which resets it.
+            let place = askers.admit(peer);
             async move {
-                let _ = within(answer(peer, stream, network)).await;
+                if place.is_some() {
+                    let _ = within(answer(peer, stream, network)).await;
+                }
             }
         })
         .await;
+}
+
+/// How many streams of each peer are being answered.
+#[derive(Clone, Default)]
+struct Askers(Arc<Mutex<HashMap<PeerId, usize>>>);
+
+/// One stream's place; given back when dropped.
+struct Place(Askers, PeerId);
+
+impl Askers {
+    /// A place for one more stream, unless the peer has its share.
+    fn admit(&self, peer: PeerId) -> Option<Place> {
+        let mut table = lock(&self.0);
+        let count = table.get(&peer).copied().unwrap_or_default();
+        if count >= limits::PEER_EXCHANGE_ANSWERS_PER_PEER_MAX {
+            return None;
+        }
+        table.insert(peer, count + 1);
+        Some(Place(self.clone(), peer))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut table = lock(&self.0.0);
+        if let Some(count) = table.get_mut(&self.1) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                table.remove(&self.1);
+            }
+        }
+    }
 }
 
 async fn within<T>(work: impl Future<Output = Option<T>>) -> Option<T> {
@@ -88,5 +129,23 @@ pub(crate) async fn run(
         };
         let asking = asked.into_iter().map(|peer| ask_and_tell(streams.clone(), peer, network.clone()));
         futures::future::join_all(asking).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_peer_has_its_share_of_the_answers_and_no_more() {
+        let (askers, [peer, other]) = (Askers::default(), [PeerId::random(), PeerId::random()]);
+        let mut places: Vec<_> = (0..100).filter_map(|_| askers.admit(peer)).collect();
+        assert_eq!(places.len(), limits::PEER_EXCHANGE_ANSWERS_PER_PEER_MAX);
+        assert!(askers.admit(other).is_some(), "others are answered");
+        places.pop();
+        places.extend(askers.admit(peer));
+        assert_eq!(places.len(), limits::PEER_EXCHANGE_ANSWERS_PER_PEER_MAX);
+        places.clear();
+        assert!(lock(&askers.0).is_empty(), "nobody is remembered");
     }
 }

@@ -168,15 +168,15 @@ impl Detours {
         self.wanted.values().any(|detour| detour.dialling.is_some_and(|(dialled, _)| dialled == id))
     }
 
-    /// A circuit that was being opened is there, but of no use, or it will not be: the next relay's turn.
-    pub fn useless(&mut self, id: ConnectionId, now_ms: u64) {
+    /// A circuit that was being opened is there, but of no use, or it will not be: the next relay's turn. Returns whether it was
+    /// opened for content, so that nobody else has a use for it.
+    pub fn useless(&mut self, id: ConnectionId, now_ms: u64) -> bool {
         let detour = self.wanted.values_mut().find(|detour| detour.dialling.is_some_and(|(dialled, _)| dialled == id));
-        if let Some(detour) = detour
-            && let Some((_, relay)) = detour.dialling.take()
-        {
-            detour.tried.insert(relay);
-            detour.due_ms = Some(now_ms);
-        }
+        let Some(detour) = detour else { return false };
+        let Some((_, relay)) = detour.dialling.take() else { return false };
+        detour.tried.insert(relay);
+        detour.due_ms = Some(now_ms);
+        true
     }
 
     /// A circuit carries content from now on.
@@ -252,7 +252,8 @@ mod tests {
         assert_eq!(detours.next_relay(&peer, &addresses, &willing, 10), Some(yes.clone()));
         detours.dialling(&peer, yes.0, id(1));
         assert!(detours.due(1_000).is_empty(), "one at a time");
-        detours.useless(id(1), 20);
+        assert!(detours.useless(id(1), 20), "its circuit is closed");
+        assert!(!detours.useless(id(1), 20) && !detours.useless(id(9), 20), "nor are those of others");
         assert_eq!(detours.due(20), [peer]);
         assert_eq!(detours.next_relay(&peer, &addresses, &willing, 20), Some(unknown.clone()));
         detours.dialling(&peer, unknown.0, id(2));

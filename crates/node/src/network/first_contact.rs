@@ -17,11 +17,22 @@ pub(crate) enum JoinState {
     },
 }
 
+/// What joining depends on, as it is now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    /// Direct connections.
+    pub connected: usize,
+    /// There are remembered peers to try too.
+    pub has_others: bool,
+    /// Monotonic ms.
+    pub at_ms: u64,
+    /// In 0..=1: spreads retries, so that a restarted bootstrap is not stormed.
+    pub jitter: f64,
+}
+
 /// Keeps this node connected to at least one first contact.
 pub(crate) struct FirstContact {
     addresses: Vec<(PeerId, Multiaddr)>,
-    /// There are remembered peers to try too.
-    has_others: bool,
     dialling: usize,
     backoff: Duration,
     backoff_max: Duration,
@@ -46,10 +57,9 @@ pub(super) fn to_try(contacts: Vec<(PeerId, Multiaddr)>, at_once: usize) -> Vec<
 }
 
 impl FirstContact {
-    pub fn new(has_others: bool, backoff_max: Duration) -> Self {
+    pub fn new(backoff_max: Duration) -> Self {
         Self {
             addresses: Vec::new(),
-            has_others,
             dialling: 0,
             backoff: limits::JOIN_RETRY_MIN,
             backoff_max,
@@ -84,29 +94,24 @@ impl FirstContact {
         self.retry_at_ms = None;
     }
 
-    /// A dial to a first contact ended. `jitter` in 0..=1 spreads retries, so that a restarted bootstrap is not stormed.
-    pub fn dial_ended(
-        &mut self,
-        error: Option<String>,
-        connected: usize,
-        now_ms: u64,
-        jitter: f64,
-    ) -> Option<JoinState> {
+    /// A dial to a first contact ended.
+    pub fn dial_ended(&mut self, error: Option<String>, now: Now) -> Option<JoinState> {
         self.dialling = self.dialling.saturating_sub(1);
         if let Some(error) = error {
             self.last_error = error;
         }
-        self.check(connected, now_ms, jitter)
+        self.check(now)
     }
 
     /// Looks at the number of direct connections; returns the state when it is decided.
-    pub fn check(&mut self, connected: usize, now_ms: u64, jitter: f64) -> Option<JoinState> {
+    pub fn check(&mut self, now: Now) -> Option<JoinState> {
+        let Now { connected, has_others, at_ms, jitter } = now;
         if connected > 0 {
             self.backoff = limits::JOIN_RETRY_MIN;
             self.retry_at_ms = None;
             return Some(JoinState::Joined);
         }
-        if self.dialling > 0 || (self.addresses.is_empty() && !self.has_others) {
+        if self.dialling > 0 || (self.addresses.is_empty() && !has_others) {
             return Some(JoinState::Joining);
         }
         if self.retry_at_ms.is_some() {
@@ -114,7 +119,7 @@ impl FirstContact {
         }
         let wait = self.backoff.mul_f64(0.5 + jitter.clamp(0.0, 1.0));
         self.backoff = (self.backoff * 2).min(self.backoff_max);
-        self.retry_at_ms = Some(now_ms + wait.as_millis() as u64);
+        self.retry_at_ms = Some(at_ms + wait.as_millis() as u64);
         Some(JoinState::Offline { retry_in: wait, reason: self.last_error.clone() })
     }
 
@@ -139,15 +144,28 @@ mod tests {
         (PeerId::random(), "/ip4/127.0.0.1/udp/1/quic-v1".parse().unwrap())
     }
 
+    fn at(connected: usize, at_ms: u64) -> Now {
+        Now { connected, has_others: false, at_ms, jitter: 0.5 }
+    }
+
+    #[test]
+    fn who_came_to_be_remembered_since_the_start_is_somebody_to_try() {
+        let mut first = FirstContact::new(limits::JOIN_RETRY_MAX);
+        assert_eq!(first.check(at(0, 0)), Some(JoinState::Joining), "nothing is known that could be dialled");
+        assert_eq!(first.check(at(1, 1)), Some(JoinState::Joined));
+        let lost = first.check(Now { has_others: true, ..at(0, 2) });
+        assert!(matches!(lost, Some(JoinState::Offline { .. })) && first.is_due(u64::MAX));
+    }
+
     #[test]
     fn backs_off_with_jitter_and_a_bound_then_starts_over_once_joined() {
-        let mut first = FirstContact::new(false, limits::JOIN_RETRY_MAX);
+        let mut first = FirstContact::new(limits::JOIN_RETRY_MAX);
         first.add(vec![contact()]);
         let mut now = 0;
         let mut waits = Vec::new();
         for _ in 0..10 {
             first.dial_started();
-            match first.dial_ended(Some("refused".into()), 0, now, 0.5) {
+            match first.dial_ended(Some("refused".into()), at(0, now)) {
                 Some(JoinState::Offline { retry_in, reason }) => {
                     assert_eq!(reason, "refused");
                     assert!(!first.is_due(now));
@@ -162,9 +180,9 @@ mod tests {
         assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
         assert_eq!(waits[9], limits::JOIN_RETRY_MAX);
         first.dial_started();
-        assert_eq!(first.dial_ended(None, 1, now, 0.5), Some(JoinState::Joined));
+        assert_eq!(first.dial_ended(None, at(1, now)), Some(JoinState::Joined));
         first.dial_started();
-        let again = first.dial_ended(Some("gone".into()), 0, now, 0.5);
+        let again = first.dial_ended(Some("gone".into()), at(0, now));
         assert!(matches!(again, Some(JoinState::Offline { retry_in, .. }) if retry_in == limits::JOIN_RETRY_MIN));
     }
 
@@ -182,7 +200,7 @@ mod tests {
 
     #[test]
     fn addresses_are_bounded_and_newest_first() {
-        let mut first = FirstContact::new(false, limits::JOIN_RETRY_MAX);
+        let mut first = FirstContact::new(limits::JOIN_RETRY_MAX);
         for _ in 0..limits::BOOTSTRAP_ADDRESSES_MAX + 10 {
             first.add(vec![contact()]);
         }

@@ -8,14 +8,22 @@ use std::cmp::Reverse;
 pub(super) struct Held {
     pub peer: PeerId,
     pub is_server: bool,
-    /// A first contact, or a relay that keeps a place for this node: stays however little it carries.
+    /// A first contact, or a relay that keeps a place for this node or carries a circuit of its: stays however little it carries.
     pub is_needed: bool,
+    /// Others reach it through this node: of these the few that came first stay too.
+    pub is_reserved_here: bool,
+    /// When it connected, monotonic ms.
+    pub since_ms: u64,
     /// When it connected, or chunks went over the connection, monotonic ms.
     pub used_ms: u64,
 }
 
 /// Whom to let go of. A few of each kind stay: servers for lookups, tabs so that the swarm holds together without servers.
-pub(super) fn to_close(held: Vec<Held>, now_ms: u64) -> Vec<PeerId> {
+pub(super) fn to_close(mut held: Vec<Held>, now_ms: u64) -> Vec<PeerId> {
+    held.sort_by_key(|held| held.since_ms);
+    for held in held.iter_mut().filter(|held| held.is_reserved_here).take(limits::IDLE_RESERVED_KEPT) {
+        held.is_needed = true;
+    }
     let (mut servers, mut tabs): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| held.is_server);
     let is_idle = |held: &Held| now_ms.saturating_sub(held.used_ms) >= limits::IDLE_AFTER.as_millis() as u64;
     let mut close = Vec::new();
@@ -34,7 +42,7 @@ mod tests {
     const IDLE_MS: u64 = limits::IDLE_AFTER.as_millis() as u64;
 
     fn held(is_server: bool, is_needed: bool, used_ms: u64) -> Held {
-        Held { peer: PeerId::random(), is_server, is_needed, used_ms }
+        Held { peer: PeerId::random(), is_server, is_needed, is_reserved_here: false, since_ms: 0, used_ms }
     }
 
     #[test]
@@ -46,7 +54,8 @@ mod tests {
             let many: Vec<_> = (0..kept + 3).map(|at| held(is_server, false, at)).collect();
             let mut oldest: Vec<_> = many.iter().take(3).map(|held| held.peer).collect();
             let mut closed = to_close(many, IDLE_MS + kept + 3);
-            (oldest.sort(), closed.sort());
+            oldest.sort();
+            closed.sort();
             assert_eq!(closed, oldest);
         }
     }
@@ -65,5 +74,18 @@ mod tests {
         mixed.push(idle);
         mixed.extend((0..kept).map(|_| held(false, false, 0)));
         assert_eq!(to_close(mixed, IDLE_MS + 5), [peer]);
+    }
+
+    #[test]
+    fn the_first_of_those_that_are_reached_through_this_node_stay() {
+        let reserved = limits::IDLE_RESERVED_KEPT as u64;
+        let made = |since_ms: u64| Held { is_reserved_here: true, since_ms, ..held(false, false, 0) };
+        // The longest connected comes last, so that the order in which they are named decides nothing.
+        let all: Vec<_> = (0..reserved + 3).rev().map(made).collect();
+        let mut late: Vec<_> = all.iter().take(3).map(|held| held.peer).collect();
+        let mut closed = to_close(all, u64::MAX);
+        late.sort();
+        closed.sort();
+        assert_eq!(closed, late);
     }
 }

@@ -12,6 +12,7 @@ mod lookups;
 mod memory;
 mod neighbours;
 mod peers;
+mod reach;
 mod reservations;
 mod task;
 mod unreachable;
@@ -35,6 +36,7 @@ pub(crate) use content_meter::ContentMeter;
 pub(crate) use detours::Willing;
 pub(crate) use first_contact::JoinState;
 pub(crate) use peers::Peer;
+pub(crate) use reach::Bounded;
 pub(crate) use unreachable::Unreachable;
 
 /// Why a node could not start.

@@ -1,6 +1,6 @@
 //! Who this node is connected to, and at which addresses peers can be reached.
 
-use super::memory::Good;
+use super::{memory::Good, reach::Reach};
 use crate::limits;
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 use meganet_transport::proto::address::Signalled;
@@ -45,13 +45,26 @@ impl Entry {
     }
 }
 
+/// Where an address of the book comes from; the first is worth most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// This node dialled it, or was told to by its user.
+    Own,
+    /// The peer named it, and is connected from the same IP address.
+    Verified,
+    /// Others named it.
+    Hearsay,
+}
+
 /// Connected peers and the address book.
 #[derive(Default)]
 pub(crate) struct Peers {
     connected: HashMap<PeerId, Entry>,
-    book: HashMap<PeerId, Vec<Multiaddr>>,
+    /// Up to [`limits::ADDRESSES_PER_PEER_MAX`] of each peer, by their worth.
+    book: HashMap<PeerId, Vec<(Source, Multiaddr)>>,
     /// Peers of the book, the least recently added first.
     order: VecDeque<PeerId>,
+    reach: Reach,
 }
 
 pub(crate) use meganet_transport::signalling::is_relayed;
@@ -86,7 +99,11 @@ pub(crate) fn scope_of(address: &Multiaddr) -> Option<Scope> {
     if goes_through_a_relay(address) {
         return None;
     }
-    Some(match ip_of(address)? {
+    ip_of(address).map(scope_of_ip)
+}
+
+pub(super) fn scope_of_ip(ip: IpAddr) -> Scope {
+    match ip {
         IpAddr::V4(ip) => match ip.octets() {
             _ if ip.is_loopback() => Scope::Loopback,
             [0 | 224..=255, ..] => Scope::Nobody,
@@ -101,7 +118,7 @@ pub(crate) fn scope_of(address: &Multiaddr) -> Option<Scope> {
             None if ip.is_unique_local() || ip.is_unicast_link_local() => Scope::Private,
             None => Scope::Global,
         },
-    })
+    }
 }
 
 /// Splits `…/p2p/PEER` into the peer and the address without that last part.
@@ -121,6 +138,10 @@ fn plain_of(peer: PeerId, address: &Multiaddr) -> Multiaddr {
 }
 
 impl Peers {
+    pub fn new(reach: Reach) -> Self {
+        Self { reach, ..Self::default() }
+    }
+
     /// Returns whether this is the peer's first direct connection.
     pub fn connected(&mut self, peer: PeerId, id: ConnectionId, address: Multiaddr, relayed: bool) -> bool {
         let entry = self.connected.entry(peer).or_insert_with(|| Entry {
@@ -211,6 +232,11 @@ impl Peers {
         }
     }
 
+    /// Whether a peer has a reservation here.
+    pub fn is_reserved_here(&self, peer: &PeerId) -> bool {
+        self.connected.get(peer).is_some_and(|entry| entry.is_reserved_here)
+    }
+
     /// Directly connected peers and where others can reach them, `local` being this node: at addresses that were seen to be
     /// theirs, through relays that they name, and through this node.
     pub fn reachable(&self, local: PeerId) -> Vec<(PeerId, Vec<Multiaddr>)> {
@@ -237,7 +263,8 @@ impl Peers {
     pub fn websockets(&self, peer: &PeerId) -> Vec<Multiaddr> {
         let Some(entry) = self.connected.get(peer).filter(|entry| entry.server) else { return Vec::new() };
         let plain = |address: Multiaddr| split_peer(address.clone()).map_or(address, |(_, plain)| plain);
-        let mut addresses = self.addresses(peer);
+        // What others say of it is nothing to open one connection more for.
+        let mut addresses = self.own_addresses(peer);
         addresses.extend(entry.verified.iter().cloned().map(plain));
         let usable = |address: &Multiaddr| {
             meganet_transport::is_websocket(address) && meganet_transport::can_dial(address) && self.may_dial(address)
@@ -252,6 +279,12 @@ impl Peers {
     pub fn circuits(&self, peer: &PeerId) -> Vec<(ConnectionId, Multiaddr)> {
         let connections = self.connected.get(peer).into_iter().flat_map(|entry| &entry.connections);
         connections.filter(|(_, _, relayed)| *relayed).map(|(id, address, _)| (*id, address.clone())).collect()
+    }
+
+    /// The relay of a circuit to a peer.
+    pub fn relay_of_circuit(&self, peer: &PeerId, id: ConnectionId) -> Option<PeerId> {
+        let (_, address) = self.circuits(peer).into_iter().find(|(circuit, _)| *circuit == id)?;
+        meganet_transport::signalling::relay_of(&address)
     }
 
     /// Whether a peer has a direct connection other than this one; `false` while this one is not established.
@@ -296,8 +329,8 @@ impl Peers {
         self.direct().count()
     }
 
-    /// Whether an address that a stranger named may be dialled: a public one, or one of a local network that this node is
-    /// in already. Otherwise anybody could make this node knock at the doors of its own network (threats 48).
+    /// Whether an address that a stranger named may be dialled: a public one, or one of a local network that this node went
+    /// into by itself: whoever comes from there has chosen it. Otherwise anybody could make this node knock at the doors of its own network (threats 48).
     pub fn may_dial(&self, address: &Multiaddr) -> bool {
         if meganet_transport::is_signalled(address) {
             // What is dialled is the relay: one that is connected, or one that may be dialled itself.
@@ -309,17 +342,11 @@ impl Peers {
                 None => false,
             };
         }
-        match scope_of(address) {
-            Some(Scope::Global) => true,
-            Some(scope @ (Scope::Private | Scope::Loopback)) => {
-                let mut direct = self.connected.values().flat_map(|entry| &entry.connections);
-                direct.any(|(_, connected, _)| scope_of(connected) == Some(scope))
-            }
-            Some(Scope::Nobody) | None => false,
-        }
+        scope_of(address).is_some_and(|scope| self.reach.allows_scope(scope))
     }
 
-    pub fn remember(&mut self, peer: PeerId, address: Multiaddr) {
+    /// Notes where a peer may be. Hearsay takes the place of other hearsay only.
+    pub fn remember(&mut self, peer: PeerId, address: Multiaddr, source: Source) {
         if !self.book.contains_key(&peer) {
             if self.book.len() >= limits::ADDRESS_BOOK_PEERS_MAX
                 && let Some(oldest) = self.order.pop_front()
@@ -329,28 +356,58 @@ impl Peers {
             self.order.push_back(peer);
         }
         let addresses = self.book.entry(peer).or_default();
-        if !addresses.contains(&address) {
-            addresses.truncate(limits::ADDRESSES_PER_PEER_MAX - 1);
-            addresses.insert(0, address);
+        if let Some(place) = addresses.iter().position(|(_, known)| *known == address) {
+            if addresses.get(place).is_some_and(|(known, _)| *known < source) {
+                return;
+            }
+            addresses.remove(place);
         }
+        if source == Source::Hearsay {
+            if addresses.len() >= limits::ADDRESSES_PER_PEER_MAX {
+                addresses.pop_if(|(known, _)| *known == Source::Hearsay);
+            }
+            addresses.push((source, address));
+        } else {
+            let place = addresses.partition_point(|(known, _)| *known < source);
+            addresses.insert(place, (source, address));
+        }
+        addresses.truncate(limits::ADDRESSES_PER_PEER_MAX);
     }
 
     /// Nobody answered there.
     pub fn forget(&mut self, peer: &PeerId, address: &Multiaddr) {
         if let Some(addresses) = self.book.get_mut(peer) {
-            addresses.retain(|known| known != address);
+            addresses.retain(|(_, known)| known != address);
         }
     }
 
     /// None of the relays that were named reaches it.
     pub fn forget_signalled(&mut self, peer: &PeerId) {
         if let Some(addresses) = self.book.get_mut(peer) {
-            addresses.retain(|known| !meganet_transport::is_signalled(known));
+            addresses.retain(|(_, known)| !meganet_transport::is_signalled(known));
         }
     }
 
+    /// Where a peer may be, as far as the book knows; the best first.
     pub fn addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
-        self.book.get(peer).cloned().unwrap_or_default()
+        self.book.get(peer).into_iter().flatten().map(|(_, address)| address.clone()).collect()
+    }
+
+    /// The same without hearsay.
+    pub fn own_addresses(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        let known = self.book.get(peer).into_iter().flatten();
+        known.filter(|(source, _)| *source != Source::Hearsay).map(|(_, address)| address.clone()).collect()
+    }
+
+    /// Where to dial a peer that a query found: where this node knows it to be, then what the query says, then hearsay.
+    pub fn with_found(&self, peer: &PeerId, found: Vec<Multiaddr>) -> Vec<Multiaddr> {
+        let mut addresses = self.own_addresses(peer);
+        for address in found.into_iter().chain(self.addresses(peer)) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses
     }
 
     pub fn list(&self) -> Vec<Peer> {
@@ -391,6 +448,48 @@ mod tests {
             assert!(!peers.may_dial(&address(nobody)), "{nobody}");
         }
         peers.connected(PeerId::random(), ConnectionId::new_unchecked(1), address("/ip4/192.168.1.7/tcp/1"), false);
+        assert!(!peers.may_dial(&private), "who comes from there has chosen it");
+        peers.reach.trust(&address("/ip4/192.168.1.7/tcp/1"));
         assert!(peers.may_dial(&private) && !peers.may_dial(&loopback), "in a local network its peers are met");
+    }
+
+    #[test]
+    fn hearsay_comes_last_and_takes_no_place_of_what_this_node_knows() {
+        let (mut peers, peer) = (Peers::default(), PeerId::random());
+        let at = |port: usize| address(&format!("/ip4/1.2.3.4/udp/{port}/quic-v1"));
+        let (own, verified, found) = (at(9_000), at(9_001), at(9_002));
+        peers.remember(peer, own.clone(), Source::Own);
+        for port in 1..100 {
+            peers.remember(peer, at(port), Source::Hearsay);
+        }
+        peers.remember(peer, own.clone(), Source::Hearsay);
+        peers.remember(peer, verified.clone(), Source::Verified);
+        let known = peers.addresses(&peer);
+        assert_eq!(
+            (known.len(), &known[..3]),
+            (limits::ADDRESSES_PER_PEER_MAX, &[own.clone(), verified.clone(), at(1)][..])
+        );
+        assert_eq!(peers.own_addresses(&peer), [own.clone(), verified.clone()]);
+        let dialled = peers.with_found(&peer, vec![found.clone(), own.clone()]);
+        assert_eq!(dialled[..4], [own.clone(), verified, found, at(1)]);
+        for port in 200..300 {
+            peers.remember(peer, at(port), Source::Own);
+        }
+        peers.remember(peer, at(1), Source::Hearsay);
+        let known = peers.addresses(&peer);
+        assert_eq!((known.len(), &known[0]), (limits::ADDRESSES_PER_PEER_MAX, &at(299)));
+        assert_eq!(known, peers.own_addresses(&peer), "full of what this node dialled");
+    }
+
+    #[test]
+    fn no_websocket_is_opened_to_where_hearsay_says() {
+        let (mut peers, peer) = (Peers::default(), PeerId::random());
+        let (own, heard) = (address("/ip4/1.2.3.4/tcp/1/ws"), address("/ip4/5.6.7.8/tcp/1/ws"));
+        peers.connected(peer, ConnectionId::new_unchecked(1), address("/ip4/1.2.3.4/udp/1/quic-v1"), false);
+        peers.identified(peer, "", true, &[]);
+        peers.remember(peer, heard, Source::Hearsay);
+        assert_eq!(peers.websockets(&peer), []);
+        peers.remember(peer, own.clone(), Source::Own);
+        assert_eq!(peers.websockets(&peer), [own]);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     lookups::Lookups,
     memory::Memory,
     neighbours::Neighbours,
-    peers::{self, Peers, Scope, scope_of},
+    peers::{self, Peers, Scope, Source, scope_of},
     reservations::Reservations,
 };
 use crate::{
@@ -139,15 +139,18 @@ impl Task {
         (willing, content): (Willing, Option<ContentMeter>),
     ) -> Self {
         let memory = Memory::new(remembered, platform::unix_ms());
+        let reach = swarm.behaviour().kademlia.reach().clone();
+        config.listen.iter().for_each(|address| reach.trust(address));
+        let peers = Peers::new(reach);
         let mut task = Self {
             swarm,
             role: config.role,
             inbox,
             events,
             untold: Vec::new(),
-            peers: Peers::default(),
+            peers,
             lookups: Lookups::default(),
-            first: FirstContact::new(!memory.is_empty(), config.role.join_retry_max()),
+            first: FirstContact::new(config.role.join_retry_max()),
             join: JoinState::Joining,
             dials: HashMap::new(),
             reservations: Reservations::default(),
@@ -361,7 +364,7 @@ impl Task {
             let _ = reply.send(Ok(()));
             return;
         }
-        self.peers.remember(peer, plain.clone());
+        self.peers.remember(peer, plain.clone(), Source::Own);
         let options = self.dial_options(peer, vec![plain]);
         let id = options.connection_id();
         match self.swarm.dial(options) {
@@ -396,7 +399,7 @@ impl Task {
                 // What was signalled has an address that says nothing of the way.
                 if endpoint.is_dialer() && !relayed && scope_of(&address).is_some() {
                     let plain = peers::split_peer(address.clone()).map_or_else(|| address.clone(), |(_, plain)| plain);
-                    self.peers.remember(peer_id, plain.clone());
+                    self.peers.remember(peer_id, plain.clone(), Source::Own);
                     dialled = Some(plain);
                 }
                 let first_direct = self.peers.connected(peer_id, connection_id, address, relayed);
@@ -411,7 +414,7 @@ impl Task {
                         // Back after a restart, or one more: what is held is announced there too.
                         self.tell(NetworkEvent::Join(JoinState::Joined));
                     }
-                    let state = self.first.check(self.peers.direct_count(), platform::monotonic_ms(), Self::jitter());
+                    let state = self.first.check(self.joining_now());
                     self.set_join(state);
                 }
             }
@@ -464,6 +467,12 @@ impl Task {
                     // The other end dialled at the same moment, and its dial goes on; patience ends the waiting.
                     return;
                 }
+                // Of what this node refuses itself the peer knows nothing.
+                if matches!(error, DialError::Transport(_) | DialError::WrongPeerId { .. })
+                    && let Some(Dial::FirstContact { peer, .. }) = self.dials.get(&connection_id)
+                {
+                    self.not_reached(&peer.clone());
+                }
                 self.dial_ended(connection_id, Some(error.to_string()));
             }
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. }
@@ -483,12 +492,8 @@ impl Task {
             Some(Dial::Command(reply)) => {
                 let _ = reply.send(error.map_or(Ok(()), Err));
             }
-            Some(Dial::FirstContact { peer, .. }) => {
-                if error.is_some() {
-                    self.not_reached(&peer);
-                }
-                let now = platform::monotonic_ms();
-                let state = self.first.dial_ended(error, self.peers.direct_count(), now, Self::jitter());
+            Some(Dial::FirstContact { .. }) => {
+                let state = self.first.dial_ended(error, self.joining_now());
                 self.set_join(state);
             }
             None if self.providers.under_way.remove(&id).is_some() => {
@@ -570,7 +575,7 @@ impl Task {
             for address in verified {
                 let plain = peers::split_peer(address.clone()).map_or(address, |(_, plain)| plain);
                 if meganet_transport::can_dial(&plain) {
-                    self.peers.remember(peer, plain.clone());
+                    self.peers.remember(peer, plain.clone(), Source::Verified);
                     self.swarm.behaviour_mut().kademlia.add_address(&peer, plain);
                 }
             }

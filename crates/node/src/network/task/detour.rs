@@ -12,6 +12,7 @@ use libp2p::{
     },
 };
 use meganet_transport::signalling::{Way, relay_of};
+use std::collections::HashSet;
 
 impl Task {
     /// Opens circuits to the providers whose time has come.
@@ -56,6 +57,12 @@ impl Task {
         told.into_iter().map(|peer| (peer, self.willing_circuit(&peer).map(|(_, relay)| relay))).collect()
     }
 
+    /// Who relays the circuits that carry content to this node.
+    pub(super) fn relays_in_use(&self) -> HashSet<PeerId> {
+        let carrying = self.detours.circuits();
+        carrying.flat_map(|(id, peer)| self.peers.relay_of_circuit(&peer, id)).collect()
+    }
+
     fn carry(&mut self, peer: PeerId, relay: PeerId, id: ConnectionId) {
         tracing::info!(%peer, %relay, "content comes through a relay");
         self.detours.carry(peer, id, self.paths.received_over(&peer, Way::Relayed));
@@ -68,8 +75,9 @@ impl Task {
         let relay = relay_of(address).filter(|relay| self.willing.is_willing(relay) == Some(true));
         if let Some(relay) = relay.filter(|_| self.detours.is_dialling(id)) {
             self.carry(peer, relay, id);
-        } else {
-            self.detours.useless(id, platform::monotonic_ms());
+        } else if self.detours.useless(id, platform::monotonic_ms()) {
+            // Left open it would take the place of the direct connection that may still come.
+            self.swarm.close_connection(id);
         }
     }
 

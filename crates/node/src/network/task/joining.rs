@@ -3,8 +3,8 @@
 use super::{Dial, Task};
 use crate::{
     network::{
-        first_contact::{self, JoinState},
-        peers,
+        first_contact::{self, JoinState, Now},
+        peers::{self, Source},
     },
     platform,
 };
@@ -19,13 +19,24 @@ impl Task {
             .collect();
         let fresh = self.first.add(usable.clone());
         for (peer, address) in &fresh {
-            self.peers.remember(*peer, address.clone());
+            self.swarm.behaviour().kademlia.reach().trust(address);
+            self.peers.remember(*peer, address.clone(), Source::Own);
             // First contacts are DHT servers by definition, so lookups need not wait for identify.
             self.swarm.behaviour_mut().kademlia.add_address(peer, address.clone());
         }
         // Whoever names known addresses again has a reason to: while nobody is connected they are tried at once.
         let retry = self.join != JoinState::Joined;
         self.dial_first_contacts(if retry { usable } else { fresh });
+    }
+
+    /// What joining depends on.
+    pub(super) fn joining_now(&self) -> Now {
+        Now {
+            connected: self.peers.direct_count(),
+            has_others: !self.memory.is_empty(),
+            at_ms: platform::monotonic_ms(),
+            jitter: Self::jitter(),
+        }
     }
 
     pub(super) fn dial_first_contacts(&mut self, contacts: Vec<(PeerId, Multiaddr)>) {
@@ -37,7 +48,7 @@ impl Task {
             // dials under way has its own bound.
             self.dial_to_join(peer, addresses);
         }
-        let state = self.first.check(self.peers.direct_count(), platform::monotonic_ms(), Self::jitter());
+        let state = self.first.check(self.joining_now());
         self.set_join(state);
     }
 

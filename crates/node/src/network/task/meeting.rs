@@ -6,7 +6,8 @@ use crate::{
     limits,
     network::{
         announcements::What,
-        peers::{Scope, scope_of},
+        peers::{Scope, Source, scope_of},
+        reach::with_one_webrtc_direct,
     },
     platform,
 };
@@ -29,6 +30,9 @@ impl Task {
         let (signalled, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(meganet_transport::is_signalled);
         let (websocket, mut addresses): (Vec<_>, Vec<_>) =
             others.into_iter().partition(meganet_transport::is_websocket);
+        if self.role == Role::Tab {
+            addresses = with_one_webrtc_direct(addresses, &self.peers.own_addresses(&peer));
+        }
         if !addresses.is_empty() {
             self.fall_back_later(peer, websocket);
         } else if !websocket.is_empty() {
@@ -102,7 +106,7 @@ impl Task {
                 .collect();
             tracing::debug!(%peer, %from, usable = usable.len(), "told of a peer");
             for address in &usable {
-                self.peers.remember(peer, address.clone());
+                self.peers.remember(peer, address.clone(), Source::Hearsay);
             }
             if usable.iter().any(meganet_transport::is_signalled) {
                 self.neighbours.told_of(peer);

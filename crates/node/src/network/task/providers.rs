@@ -62,13 +62,11 @@ impl Task {
             {
                 continue;
             }
-            let mut addresses = self.peers.addresses(&peer);
-            addresses.extend(self.addresses_of_queries(peer));
+            let found = self.addresses_of_queries(peer);
+            let mut addresses = self.peers.with_found(&peer, found);
             addresses.retain(|address| meganet_transport::can_dial(address) && self.peers.may_dial(address));
             // Who left is found by every search for as long as its record lives.
             addresses.retain(|address| !self.swarm.behaviour().gate.is_silent_at(&peer, address));
-            addresses.sort();
-            addresses.dedup();
             addresses.truncate(limits::ADDRESSES_PER_PEER_MAX);
             if !addresses.is_empty() && !self.providers.is_left_to_another(&peer, &addresses, searcher) {
                 let searchers = vec![searcher.clone()];

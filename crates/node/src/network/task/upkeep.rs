@@ -37,10 +37,13 @@ impl Task {
         }
         self.idle_checked_ms = now_ms;
         let used = self.traffic.used(|peer| self.peers.is_direct(peer));
+        let relays = self.relays_in_use();
         let held = |(peer, is_server): (&PeerId, bool)| Held {
             peer: *peer,
             is_server,
-            is_needed: self.first.is_known(peer) || self.reservations.holds(peer),
+            is_needed: self.first.is_known(peer) || self.reservations.holds(peer) || relays.contains(peer),
+            is_reserved_here: self.peers.is_reserved_here(peer),
+            since_ms: self.memory.connected_since(peer).unwrap_or(now_ms),
             used_ms: used.get(peer).copied().max(self.memory.connected_since(peer)).unwrap_or(now_ms),
         };
         for peer in idle::to_close(self.peers.direct().map(held).collect(), now_ms) {

@@ -1,0 +1,270 @@
+//! Where dials may go that others have a say in: what a query names is hearsay, and there may be any number of it (threats 48).
+
+use super::peers::{Scope, scope_of, scope_of_ip, split_peer};
+use crate::{limits, platform, platform::lock};
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{ConnectedPoint, Endpoint, transport::PortUse},
+    multiaddr::Protocol,
+    swarm::{
+        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
+        ToSwarm,
+    },
+};
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+/// The local networks that this node takes part in by its own or its user's choice, and the names that its user gave it.
+#[derive(Clone, Default)]
+pub struct Reach(Arc<Mutex<Trusted>>);
+
+#[derive(Default)]
+struct Trusted {
+    private: bool,
+    loopback: bool,
+    named: VecDeque<Multiaddr>,
+}
+
+impl Reach {
+    /// This node dialled the address, listens on it, or its user named it.
+    pub(super) fn trust(&self, address: &Multiaddr) {
+        let plain = without_peer(address);
+        let mut trusted = lock(&self.0);
+        match scope_of(&plain) {
+            Some(Scope::Private) => trusted.private = true,
+            Some(Scope::Loopback) => trusted.loopback = true,
+            Some(Scope::Global | Scope::Nobody) => {}
+            None if has_name(&plain) && !trusted.named.contains(&plain) => {
+                if trusted.named.len() >= limits::BOOTSTRAP_ADDRESSES_MAX {
+                    trusted.named.pop_front();
+                }
+                trusted.named.push_back(plain);
+            }
+            None => {}
+        }
+    }
+
+    /// Whether an address of this scope may be dialled whoever names it.
+    pub(super) fn allows_scope(&self, scope: Scope) -> bool {
+        let trusted = lock(&self.0);
+        match scope {
+            Scope::Global => true,
+            Scope::Private => trusted.private,
+            Scope::Loopback => trusted.loopback,
+            Scope::Nobody => false,
+        }
+    }
+
+    fn allows(&self, address: &Multiaddr) -> bool {
+        let plain = without_peer(address);
+        if !meganet_transport::can_dial(&plain) {
+            return false;
+        }
+        if !meganet_transport::is_signalled(&plain) {
+            let is_allowed = scope_of(&plain).is_some_and(|scope| self.allows_scope(scope));
+            return is_allowed || lock(&self.0).named.contains(&plain);
+        }
+        // What is dialled is a relay; one without an IP address is connected, or it is not reached at all.
+        !has_name(&plain)
+            && plain.iter().all(|part| match part {
+                Protocol::Ip4(ip) => self.allows_scope(scope_of_ip(IpAddr::V4(ip))),
+                Protocol::Ip6(ip) => self.allows_scope(scope_of_ip(IpAddr::V6(ip))),
+                _ => true,
+            })
+    }
+
+    fn bounded(&self, addresses: Vec<Multiaddr>, is_tab: bool) -> Vec<Multiaddr> {
+        let mut allowed: Vec<_> = addresses.into_iter().filter(|address| self.allows(address)).collect();
+        if is_tab {
+            allowed = with_one_webrtc_direct(allowed, &[]);
+        }
+        allowed.truncate(limits::ADDRESSES_PER_PEER_MAX);
+        allowed
+    }
+}
+
+fn without_peer(address: &Multiaddr) -> Multiaddr {
+    split_peer(address.clone()).map_or_else(|| address.clone(), |(_, plain)| plain)
+}
+
+fn has_name(address: &Multiaddr) -> bool {
+    address
+        .iter()
+        .any(|part| matches!(part, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)))
+}
+
+/// Of the `webrtc-direct` addresses one, before all others: each costs a tab one of the few peer connections that it may begin. One
+/// that is `known` comes first; failed ones are not known any more, and of all others each gets its turn by chance.
+pub(super) fn with_one_webrtc_direct(addresses: Vec<Multiaddr>, known: &[Multiaddr]) -> Vec<Multiaddr> {
+    let is_webrtc_direct = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::WebRTCDirect));
+    let (webrtc, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(is_webrtc_direct);
+    let one = match known.iter().find(|known| webrtc.contains(known)) {
+        Some(known) => vec![known.clone()],
+        None => platform::some_of(webrtc, 1),
+    };
+    one.into_iter().chain(others).collect()
+}
+
+/// A behaviour that is asked where peers are, kept to a few addresses within [`Reach`].
+pub struct Bounded<B> {
+    inner: B,
+    reach: Reach,
+    is_tab: bool,
+}
+
+impl<B> Bounded<B> {
+    pub fn new(inner: B, is_tab: bool) -> Self {
+        Self { inner, reach: Reach::default(), is_tab }
+    }
+
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+}
+
+impl<B> std::ops::Deref for Bounded<B> {
+    type Target = B;
+    fn deref(&self) -> &B {
+        &self.inner
+    }
+}
+
+impl<B> std::ops::DerefMut for Bounded<B> {
+    fn deref_mut(&mut self) -> &mut B {
+        &mut self.inner
+    }
+}
+
+impl<B: NetworkBehaviour> NetworkBehaviour for Bounded<B> {
+    type ConnectionHandler = B::ConnectionHandler;
+    type ToSwarm = B::ToSwarm;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        self.inner.handle_pending_inbound_connection(id, local, remote)
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.inner.handle_established_inbound_connection(id, peer, local, remote)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        role: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        let known = self.inner.handle_pending_outbound_connection(id, peer, addresses, role)?;
+        Ok(self.reach.bounded(known, self.is_tab))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.inner.handle_established_outbound_connection(id, peer, address, role, port_use)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        if let FromSwarm::ConnectionEstablished(established) = &event
+            && let ConnectedPoint::Dialer { address, .. } = established.endpoint
+        {
+            self.reach.trust(address);
+        }
+        self.inner.on_swarm_event(event);
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
+        self.inner.on_connection_handler_event(peer, id, event);
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        self.inner.poll(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libp2p::kad;
+    use std::collections::HashSet;
+
+    fn address(text: &str) -> Multiaddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_tab_dials_one_webrtc_direct_address_at_a_time_and_none_is_left_out_for_ever() {
+        let at = |port: usize| address(&format!("/ip4/1.2.3.4/udp/{port}/webrtc-direct"));
+        let all: Vec<_> = (1..=8).map(at).collect();
+        assert_eq!(with_one_webrtc_direct(all.clone(), &[at(9), at(5), at(1)]), [at(5)]);
+        let dialled: HashSet<_> = (0..1_000).flat_map(|_| with_one_webrtc_direct(all.clone(), &[])).collect();
+        assert!((0..100).all(|_| with_one_webrtc_direct(all.clone(), &[]).len() == 1));
+        assert_eq!(dialled.len(), all.len());
+        assert_eq!(with_one_webrtc_direct(Vec::new(), &[at(1)]), []);
+    }
+
+    #[test]
+    fn case_48_what_a_query_names_is_bounded_and_leads_into_no_local_network() {
+        let (local, peer) = (PeerId::random(), PeerId::random());
+        let kademlia = kad::Behaviour::new(local, kad::store::MemoryStore::new(local));
+        let mut bounded = Bounded::new(kademlia, false);
+        let (loopback, private, global) =
+            (address("/ip4/127.0.0.1/tcp/1"), address("/ip4/192.168.1.1/tcp/1"), address("/ip4/1.2.3.4/tcp/1"));
+        let name = address("/dns4/router.example/tcp/1");
+        for known in [&loopback, &private, &name, &global] {
+            bounded.add_address(&peer, known.clone());
+        }
+        let id = ConnectionId::new_unchecked(1);
+        let asked = |bounded: &mut Bounded<_>| -> Vec<Multiaddr> {
+            let known =
+                NetworkBehaviour::handle_pending_outbound_connection(bounded, id, Some(peer), &[], Endpoint::Dialer);
+            known.unwrap().iter().map(without_peer).collect()
+        };
+        assert_eq!(asked(&mut bounded), [global.clone()]);
+        bounded.reach().trust(&loopback);
+        assert_eq!(asked(&mut bounded), [loopback.clone(), global.clone()]);
+        for trusted in [&private, &name] {
+            bounded.reach().trust(trusted);
+        }
+        assert_eq!(asked(&mut bounded).len(), 4 - usize::from(!meganet_transport::can_dial(&name)));
+        for port in 2..1_200 {
+            bounded.add_address(&peer, address(&format!("/ip4/1.2.3.4/tcp/{port}")));
+        }
+        assert_eq!(asked(&mut bounded).len(), limits::ADDRESSES_PER_PEER_MAX);
+    }
+
+    #[test]
+    fn case_48_no_relay_is_looked_for_in_a_local_network_and_names_are_bounded() {
+        let (reach, relay) = (Reach::default(), PeerId::random());
+        let through = |at: &str| address(&format!("{at}/p2p/{relay}/p2p-circuit/webrtc"));
+        assert!(reach.allows(&through("/ip4/1.2.3.4/tcp/1")) && reach.allows(&through("/webrtc")));
+        let inside = through("/ip4/10.0.0.1/tcp/1");
+        assert!(!reach.allows(&inside) && !reach.allows(&through("/dns4/router.example/tcp/1")));
+        reach.trust(&address("/ip4/10.0.0.2/tcp/1"));
+        assert!(reach.allows(&inside) && !reach.allows_scope(Scope::Loopback));
+        for number in 0..2 * limits::BOOTSTRAP_ADDRESSES_MAX {
+            reach.trust(&address(&format!("/dns4/host{number}.example/tcp/1")));
+        }
+        assert_eq!(lock(&reach.0).named.len(), limits::BOOTSTRAP_ADDRESSES_MAX);
+    }
+}
