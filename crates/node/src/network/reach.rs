@@ -240,7 +240,7 @@ mod tests {
                 NetworkBehaviour::handle_pending_outbound_connection(bounded, id, Some(peer), &[], Endpoint::Dialer);
             known.unwrap().iter().map(without_peer).collect()
         };
-        assert_eq!(asked(&mut bounded), [global.clone()]);
+        assert_eq!(asked(&mut bounded), std::slice::from_ref(&global));
         bounded.reach().trust(&loopback);
         assert_eq!(asked(&mut bounded), [loopback.clone(), global.clone()]);
         for trusted in [&private, &name] {
