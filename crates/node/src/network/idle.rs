@@ -46,7 +46,8 @@ mod tests {
             let many: Vec<_> = (0..kept + 3).map(|at| held(is_server, false, at)).collect();
             let mut oldest: Vec<_> = many.iter().take(3).map(|held| held.peer).collect();
             let mut closed = to_close(many, IDLE_MS + kept + 3);
-            (oldest.sort(), closed.sort());
+            oldest.sort();
+            closed.sort();
             assert_eq!(closed, oldest);
         }
     }
