@@ -32,6 +32,8 @@ pub struct Plan {
     pub browsing: Duration,
     /// The longest that it stays on a page.
     pub pause_max: Duration,
+    /// How often a peer leaves; the one before it is back by then.
+    pub leaving_every: Duration,
 }
 
 /// What came of it.
@@ -223,7 +225,7 @@ impl Run<'_> {
 
     /// Opens sites, reads all of each, stays a while; native peers and tabs leave and come back meanwhile.
     async fn browse(&mut self, app: &App<'_>) -> Result<(usize, usize, usize)> {
-        let (mut visits, mut read, mut left) = (0_usize, 0, 0);
+        let (mut visits, mut read, mut left) = (0, 0, 0_usize);
         let start = Instant::now();
         while start.elapsed() < self.plan.browsing {
             let address = *self.sites.choose(&mut self.random).context("no site")?;
@@ -234,7 +236,7 @@ impl Run<'_> {
             }
             let pause = self.plan.pause_max.mul_f64(self.random.random_range(0.1..1.0));
             tokio::time::sleep(pause.min(self.plan.browsing.saturating_sub(start.elapsed()))).await;
-            if visits.is_multiple_of(4) {
+            if start.elapsed() >= self.plan.leaving_every * (left as u32 + 1) {
                 left += 1;
                 self.churn(left).await?;
             }

@@ -19,6 +19,7 @@ fn a_hundred_lookups_and_some_browsing_stay_within_the_budget() {
             lookups: 100,
             browsing: Duration::from_secs(20),
             pause_max: Duration::from_secs(1),
+            leaving_every: Duration::from_secs(6),
         };
         let figures = budget::run(scenario.dir(), plan).await?;
         eprintln!("{}", serde_json::to_string(&figures)?);

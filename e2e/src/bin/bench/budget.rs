@@ -16,6 +16,9 @@ pub struct Options {
     /// Addresses that are looked up before
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=1_000))]
     lookups: u32,
+    /// A peer leaves, and the one before it comes back, this often: seconds
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..))]
+    leaving_every_s: u32,
     /// Native peers
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     natives: u32,
@@ -33,6 +36,7 @@ pub async fn run(options: &Options) -> Result<()> {
         lookups: options.lookups as usize,
         browsing: Duration::from_secs(60 * u64::from(options.minutes)),
         pause_max: Duration::from_secs(20),
+        leaving_every: Duration::from_secs(options.leaving_every_s.into()),
     };
     let figures = budget::run(dir.path(), plan).await?;
     let serde_json::Value::Object(figures) = serde_json::to_value(&figures)? else { anyhow::bail!("no object") };
