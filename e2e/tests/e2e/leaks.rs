@@ -115,6 +115,8 @@ async fn tab(
 }
 
 #[test]
+#[ignore = "signalling must be mended first: a dial right after a connection's end may be opened on the relayed connection that is \
+            being closed, and fails"]
 fn streams_and_connections_of_a_tab_leave_nothing_behind() {
     scenario::run("leaks", async |scenario| {
         let (pages, relay) = place(scenario).await?;
