@@ -14,6 +14,9 @@ use libp2p::{PeerId, Swarm};
 use meganet_transport::proto::address::Signalled;
 use support::{Behaviour, Kind, Node, Seen, through};
 
+/// Dials one after the other between the same two.
+const REDIALS: usize = 100;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_private_peers_meet_and_leave_the_relay() {
     let (relay, mut a, mut b) =
@@ -56,6 +59,39 @@ async fn both_dial_at_once_and_one_connection_comes_of_it() {
 
 fn count_direct(swarm: &Swarm<Behaviour>, peer: PeerId) -> usize {
     usize::from(swarm.is_connected(&peer))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dial_in_the_moment_in_which_a_connection_ended_succeeds() {
+    let (relay, mut a, mut b) =
+        (Node::new(Kind::Relay).await, Node::new(Kind::Private).await, Node::new(Kind::Private).await);
+    a.reserve(&relay.address).await;
+    b.reserve(&relay.address).await;
+    for round in 0..REDIALS {
+        let ends = (a.peer, b.peer);
+        // The relayed connection is being closed, or still to be, at either end.
+        a.dial(through(&relay.address, b.peer)).await;
+        a.direct(b.peer).await;
+        match round % 4 {
+            // By the dialler, as soon as it has it: the other end may not have it yet.
+            0 | 1 => a.leave(b.peer).await,
+            2 => {
+                b.direct(a.peer).await;
+                futures::join!(b.leave(ends.0), a.left(ends.1));
+            }
+            // The other end dials next.
+            _ => {
+                b.direct(a.peer).await;
+                futures::join!(a.leave(ends.1), b.left(ends.0));
+                std::mem::swap(&mut a, &mut b);
+            }
+        }
+        // What the other end has seen of this round is not to be taken for the next one's.
+        while b.seen.try_recv().is_ok() {}
+    }
+    a.dial(through(&relay.address, b.peer)).await;
+    a.direct(b.peer).await;
+    a.echo(b.peer, 1_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 use str0m::{
-    Candidate, Event, IceConnectionState, Input, Output, Rtc,
+    Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcError,
     channel::{ChannelConfig, ChannelId},
     net::{Protocol, Receive},
 };
@@ -39,6 +39,9 @@ const DATAGRAMS_AT_ONCE: usize = 32;
 pub(super) const BUFFERED_MAX_BYTES: usize = WINDOW_MAX_BYTES + FRAME_MAX_BYTES;
 /// A connection that heard nothing is given up after this; ICE alone would call it lost sooner, and find it again.
 const LOST_AFTER: Duration = Duration::from_secs(15);
+
+/// A connection that is closed while SCTP still begins has this long to come to where its end can be said.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// A datagram.
 pub(super) struct Datagram {
@@ -130,6 +133,8 @@ pub(super) struct Driver {
     /// Set once ICE and DTLS are done.
     is_proven: Arc<AtomicBool>,
     lost_at: Option<Instant>,
+    /// Set once closing was asked for.
+    close_by: Option<Instant>,
     closed: Option<Closed>,
     census: Census,
     _counted: Counted,
@@ -161,6 +166,7 @@ impl Driver {
             quarantine: Quarantine::default(),
             is_proven: Arc::default(),
             lost_at: None,
+            close_by: None,
             closed: None,
             census: census.clone(),
             _counted: census.count(Kind::Connections),
@@ -217,7 +223,7 @@ impl Driver {
         self.backend.on_closed(reason);
     }
 
-    async fn turn(&mut self) -> Result<Closed, str0m::RtcError> {
+    async fn turn(&mut self) -> Result<Closed, RtcError> {
         loop {
             let now = Instant::now();
             let mut wake_at = self.look_after_streams().await?;
@@ -233,9 +239,17 @@ impl Driver {
                 return Ok(Closed::Remote);
             }
             if self.backend.is_closing() {
-                self.rtc.close()?;
-                self.drain().await?;
-                return Ok(Closed::Local);
+                let close_by = *self.close_by.get_or_insert(now + CLOSE_WITHIN);
+                match self.rtc.close() {
+                    Ok(()) => {
+                        self.drain().await?;
+                        return Ok(Closed::Local);
+                    }
+                    // SCTP has only begun, and str0m says no word of the end before it has: the other end would wait until it
+                    // takes this one for lost.
+                    Err(RtcError::Sctp(_)) if now < close_by => wake_at = wake_at.min(close_by),
+                    Err(error) => return Err(error),
+                }
             }
             if let Some(lost_at) = self.lost_at {
                 if lost_at <= now {
@@ -285,7 +299,7 @@ impl Driver {
         }
     }
 
-    async fn take_in(&mut self, Datagram { bytes, source, destination }: Datagram) -> Result<(), str0m::RtcError> {
+    async fn take_in(&mut self, Datagram { bytes, source, destination }: Datagram) -> Result<(), RtcError> {
         // What is no datagram of WebRTC is not for us.
         let Ok(contents) = bytes.as_slice().try_into() else { return Ok(()) };
         let is_stun = bytes.first().is_some_and(|first| *first < 4);
@@ -301,7 +315,7 @@ impl Driver {
     }
 
     /// Does all that str0m wants done; when it wants to be called again.
-    async fn drain(&mut self) -> Result<Instant, str0m::RtcError> {
+    async fn drain(&mut self) -> Result<Instant, RtcError> {
         loop {
             match self.rtc.poll_output()? {
                 Output::Timeout(at) => return Ok(at),
@@ -386,7 +400,7 @@ impl Driver {
     }
 
     /// Opens, sends and closes what streams want; when to come back without being woken.
-    async fn look_after_streams(&mut self) -> Result<Instant, str0m::RtcError> {
+    async fn look_after_streams(&mut self) -> Result<Instant, RtcError> {
         while let Some(channel) = self.backend.next_fresh() {
             let id = self.rtc.direct_api().create_data_channel(ChannelConfig::default());
             self.add(id, channel);
@@ -418,7 +432,7 @@ impl Driver {
     }
 
     /// Hands messages to str0m until the window is full or there is none.
-    async fn send(&mut self) -> Result<(), str0m::RtcError> {
+    async fn send(&mut self) -> Result<(), RtcError> {
         let mut buffered = self.buffered_bytes();
         loop {
             if buffered >= self.window.bytes() && self.has_waiting() {

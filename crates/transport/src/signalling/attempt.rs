@@ -182,6 +182,7 @@ async fn trade<P: PeerConnection, S: AsyncRead + AsyncWrite + Unpin>(
             // An end by force is none other than one in order: what counts is whether both descriptions are there.
             Next::Read(Ok(0) | Err(_)) => {
                 readable = false;
+                how_far.is_ended.store(true, Ordering::Relaxed);
                 machine.handle(Input::StreamEnded).map_err(signalling)?;
             }
             Next::Read(Ok(read)) => {
@@ -198,7 +199,7 @@ async fn trade<P: PeerConnection, S: AsyncRead + AsyncWrite + Unpin>(
                     Progress::Failed => Input::Failed,
                     Progress::InitClosed => Input::InitClosed,
                     Progress::Connected(connection) => {
-                        how_far.is_connected.store(true, Ordering::Relaxed);
+                        let _ = how_far.connected_ms.set(clock::now_ms());
                         if let Some(waiting) = connected.take() {
                             let _ = waiting.send(Ok((peer, connection)));
                         }
@@ -339,6 +340,6 @@ mod tests {
             matches!(error, Some(Error::Signalling { error: SignalError::TimedOut, .. })),
             "an unread answer says nothing about paths: {error:?}"
         );
-        assert!(how_far.has_begun.load(Ordering::Relaxed) && !how_far.is_connected.load(Ordering::Relaxed));
+        assert!(how_far.has_begun.load(Ordering::Relaxed) && how_far.connected_ms.get().is_none());
     }
 }

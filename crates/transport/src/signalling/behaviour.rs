@@ -4,14 +4,16 @@
 //! - A dial asks for a signalling stream. It is opened on a relayed connection to the peer; if there is none, its relays are
 //!   dialled, all at once.
 //! - When both ends dial at once, the dial of the lower peer id goes on and the other gives way to it.
-//! - When a connection came of it, the relayed one has done its work and is closed.
+//! - When a connection came of it, the relayed one has done its work and is closed. It is spent from the moment that connection
+//!   is there, which the other end may know first: a dial takes none that is spent, and dials its relays anew where one that it
+//!   took turns out to be. What is left to tidy up of the attempt before is in no other's way.
 //! - Who breaks the rules of signalling loses the connection it did that on.
 //! - Whoever only opens a stream and says nothing, or takes its time, keeps nobody out: when too many attempts of others are
 //!   under way, the oldest of the former kind makes room, or else of the latter.
 //! - An address with a reservation at a relay is made known in its `/webrtc` form too.
 
 use super::{
-    handler::{Handler, In, Out},
+    handler::{Handler, In, NoStream, Out},
     link::{self, End, HowFar, Inbound, Opened, Request},
     only::is_relayed_endpoint,
     routes::Routes,
@@ -62,9 +64,14 @@ pub enum Event {
 /// One end of an attempt that is this node's.
 enum Stage {
     /// Waits for this relayed connection or a stream on it.
-    Opening { reply: oneshot::Sender<Result<Opened, Error>>, on: ConnectionId },
+    Opening {
+        reply: oneshot::Sender<Result<Opened, Error>>,
+        on: ConnectionId,
+        /// It was there before this dial, and may be lost without this end knowing it yet.
+        is_reused: bool,
+    },
     /// The transport has the stream.
-    Signalling { attempt: u64, displace: oneshot::Sender<Error> },
+    Signalling { attempt: u64, displace: oneshot::Sender<Error>, how_far: Arc<HowFar> },
 }
 
 /// An attempt of somebody else's.
@@ -76,6 +83,14 @@ struct Answering {
     how_far: Arc<HowFar>,
 }
 
+/// A relayed connection.
+struct Relayed {
+    id: ConnectionId,
+    since_ms: u64,
+    /// It has done its work, or is being closed.
+    is_spent: bool,
+}
+
 /// An attempt that ended.
 struct Over {
     attempt: u64,
@@ -83,6 +98,7 @@ struct Over {
     role: Endpoint,
     /// The connection that carried its stream.
     on: ConnectionId,
+    how_far: Arc<HowFar>,
     end: End,
 }
 
@@ -94,8 +110,8 @@ pub struct Behaviour {
     routes: Routes,
     requests: mpsc::Receiver<Request>,
     inbound: mpsc::Sender<Inbound>,
-    /// Relayed connections.
-    relayed: HashMap<PeerId, Vec<ConnectionId>>,
+    /// Relayed connections, the newest last.
+    relayed: HashMap<PeerId, Vec<Relayed>>,
     /// This node's dials.
     dials: HashMap<PeerId, Stage>,
     answering: HashMap<PeerId, Answering>,
@@ -148,7 +164,41 @@ impl Behaviour {
         self.answering.contains_key(peer)
     }
 
+    /// Forgets attempts with this peer that have come to a connection and are only being tidied up. That connection is no more,
+    /// or nobody would ask for another.
+    fn settle(&mut self, peer: &PeerId) {
+        if let Some(Stage::Signalling { how_far, .. }) = self.dials.get(peer)
+            && let Some(connected_ms) = how_far.connected_ms.get().copied()
+        {
+            self.dials.remove(peer);
+            self.spend(peer, connected_ms);
+        }
+        if let Some(Answering { how_far, .. }) = self.answering.get(peer) {
+            if let Some(connected_ms) = how_far.connected_ms.get().copied() {
+                self.answering.remove(peer);
+                self.spend(peer, connected_ms);
+            } else if how_far.is_ended.load(Ordering::Relaxed) {
+                // Given up by the other end. Should a path be found yet, it is as good as another attempt's.
+                self.answering.remove(peer);
+            }
+        }
+    }
+
+    /// A connection has come of the relayed ones before it.
+    fn spend(&mut self, peer: &PeerId, connected_ms: u64) {
+        for relayed in self.relayed.get_mut(peer).into_iter().flatten() {
+            relayed.is_spent |= relayed.since_ms < connected_ms;
+        }
+    }
+
+    /// A relayed connection to signal on.
+    fn usable(&self, peer: &PeerId) -> Option<ConnectionId> {
+        let relayed = self.relayed.get(peer)?;
+        relayed.iter().rev().find(|relayed| !relayed.is_spent).map(|relayed| relayed.id)
+    }
+
     fn on_request(&mut self, Request { peer, reply }: Request) {
+        self.settle(&peer);
         let refusal = if self.dials.contains_key(&peer) || self.dials.len() >= OUTBOUND_ATTEMPTS_MAX {
             Some(Error::Busy)
         } else if self.answering.contains_key(&peer) && gives_way(&self.local, &peer) {
@@ -156,15 +206,17 @@ impl Behaviour {
         } else {
             None
         };
-        if let Some(error) = refusal {
-            let _ = reply.send(Err(error));
-            return;
+        match (refusal, self.usable(&peer)) {
+            (Some(error), _) => _ = reply.send(Err(error)),
+            (None, Some(on)) => {
+                self.dials.insert(peer, Stage::Opening { reply, on, is_reused: true });
+                self.open(peer, on);
+            }
+            (None, None) => self.dial_relays(peer, reply),
         }
-        if let Some(id) = self.relayed.get(&peer).and_then(|ids| ids.last()).copied() {
-            self.dials.insert(peer, Stage::Opening { reply, on: id });
-            self.open(peer, id);
-            return;
-        }
+    }
+
+    fn dial_relays(&mut self, peer: PeerId, reply: oneshot::Sender<Result<Opened, Error>>) {
         let circuit = |relay: Multiaddr| relay.with(Protocol::P2pCircuit).with(Protocol::P2p(peer));
         let circuits: Vec<_> = self.routes.relays(&peer).into_iter().map(circuit).collect();
         if circuits.is_empty() {
@@ -173,7 +225,7 @@ impl Behaviour {
         }
         // Always: there may be a connection that is about to be noticed as lost.
         let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(circuits).build();
-        self.dials.insert(peer, Stage::Opening { reply, on: opts.connection_id() });
+        self.dials.insert(peer, Stage::Opening { reply, on: opts.connection_id(), is_reused: false });
         self.actions.push_back(ToSwarm::Dial { opts });
     }
 
@@ -188,21 +240,32 @@ impl Behaviour {
     }
 
     /// A stream for a dial, or none.
-    fn on_outbound(&mut self, peer: PeerId, id: ConnectionId, stream: Result<Stream, String>) {
-        let reply = match self.dials.remove(&peer) {
-            Some(Stage::Opening { reply, on }) if on == id => reply,
+    fn on_outbound(&mut self, peer: PeerId, id: ConnectionId, stream: Result<Stream, NoStream>) {
+        if !self.waits_for(&peer, id) {
             // A stream that nobody waits for any more is dropped.
-            other => {
-                self.dials.extend(other.map(|stage| (peer, stage)));
-                return;
-            }
-        };
+            return;
+        }
+        let Some(Stage::Opening { reply, is_reused, .. }) = self.dials.remove(&peer) else { return };
         match stream {
-            Err(reason) => _ = reply.send(Err(Error::NoRelay { peer: peer.into(), reason })),
+            Err(NoStream::Refused(reason)) => _ = reply.send(Err(Error::NoRelay { peer: peer.into(), reason })),
+            Err(NoStream::Lost(reason)) => {
+                for relayed in self.relayed.get_mut(&peer).into_iter().flatten() {
+                    relayed.is_spent |= relayed.id == id;
+                }
+                match self.usable(&peer) {
+                    Some(on) => {
+                        self.dials.insert(peer, Stage::Opening { reply, on, is_reused });
+                        self.open(peer, on);
+                    }
+                    None if is_reused => self.dial_relays(peer, reply),
+                    None => _ = reply.send(Err(Error::NoRelay { peer: peer.into(), reason })),
+                }
+            }
             Ok(stream) => {
                 let (attempt, displace, opened) = self.begin(peer, Endpoint::Dialer, id, stream);
+                let how_far = opened.how_far.clone();
                 if reply.send(Ok(opened)).is_ok() {
-                    self.dials.insert(peer, Stage::Signalling { attempt, displace });
+                    self.dials.insert(peer, Stage::Signalling { attempt, displace, how_far });
                 }
             }
         }
@@ -210,6 +273,7 @@ impl Behaviour {
 
     /// Somebody signals.
     fn on_inbound(&mut self, peer: PeerId, id: ConnectionId, stream: Stream) {
+        self.settle(&peer);
         if self.dials.contains_key(&peer) && !gives_way(&self.local, &peer) {
             tracing::debug!(%peer, "dials too, and gives way");
             return;
@@ -235,7 +299,7 @@ impl Behaviour {
     fn make_room(&mut self, now_ms: u64) -> bool {
         let is_slow = |Answering { since_ms, how_far, .. }: &Answering| {
             let is_late = now_ms.saturating_sub(*since_ms) >= SLOW_AFTER.as_millis() as u64;
-            is_late && !how_far.is_connected.load(Ordering::Relaxed)
+            is_late && how_far.connected_ms.get().is_none()
         };
         // The silent ones first, then by age.
         let rank = |answering: &Answering| (answering.how_far.has_begun.load(Ordering::Relaxed), answering.attempt);
@@ -262,13 +326,21 @@ impl Behaviour {
         self.next_attempt += 1;
         let (displace, displaced) = oneshot::channel();
         let (over, ended) = oneshot::channel();
-        let over_with =
-            move |result: Result<End, _>| Over { attempt, peer, role, on, end: result.unwrap_or(End::Failed) };
+        let how_far = Arc::<HowFar>::default();
+        let reached = how_far.clone();
+        let over_with = move |result: Result<End, _>| Over {
+            attempt,
+            peer,
+            role,
+            on,
+            how_far: reached,
+            end: result.unwrap_or(End::Failed),
+        };
         self.over.push(ended.map(over_with).boxed());
-        (attempt, displace, Opened { stream, displaced, how_far: Arc::default(), over })
+        (attempt, displace, Opened { stream, displaced, how_far, over })
     }
 
-    fn on_over(&mut self, Over { attempt: ended, peer, role, on, end }: Over) {
+    fn on_over(&mut self, Over { attempt: ended, peer, role, on, how_far, end }: Over) {
         // What was displaced ends too; its place may be another's already.
         match role {
             Endpoint::Dialer => {
@@ -291,7 +363,13 @@ impl Behaviour {
             // Also where it is a direct one that it signalled on.
             End::Violated => self.close(peer, on),
             End::Connected => {
-                for id in self.relayed.get(&peer).cloned().unwrap_or_default() {
+                // Not those that came after the connection: another attempt's.
+                if let Some(connected_ms) = how_far.connected_ms.get() {
+                    self.spend(&peer, *connected_ms);
+                }
+                let of_peer = self.relayed.get(&peer).into_iter().flatten();
+                let spent = of_peer.filter(|relayed| relayed.is_spent || relayed.id == on);
+                for id in spent.map(|relayed| relayed.id).collect::<Vec<_>>() {
                     self.close(peer, id);
                 }
             }
@@ -299,33 +377,26 @@ impl Behaviour {
     }
 
     fn close(&mut self, peer_id: PeerId, id: ConnectionId) {
+        for relayed in self.relayed.get_mut(&peer_id).into_iter().flatten() {
+            relayed.is_spent |= relayed.id == id;
+        }
         self.actions.push_back(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) });
     }
 
-    /// A dial that waited for a stream on it waits for one on another, if there is another.
+    /// A dial that waited for a stream on it waits for one on another.
     fn on_relayed_closed(&mut self, peer: PeerId, id: ConnectionId) {
-        let Some(ids) = self.relayed.get_mut(&peer) else { return };
-        ids.retain(|other| *other != id);
-        let other = ids.last().copied();
-        if other.is_none() {
+        let Some(relayed) = self.relayed.get_mut(&peer) else { return };
+        relayed.retain(|other| other.id != id);
+        if relayed.is_empty() {
             self.relayed.remove(&peer);
         }
-        if !self.waits_for(&peer, id) {
-            return;
-        }
-        match (other, self.dials.get_mut(&peer)) {
-            (Some(other), Some(Stage::Opening { on, .. })) => {
-                *on = other;
-                self.open(peer, other);
-            }
-            _ => self.on_outbound(peer, id, Err("the relayed connection was closed".to_owned())),
-        }
+        self.on_outbound(peer, id, Err(NoStream::Lost("the relayed connection was closed".to_owned())));
     }
 
     fn on_dial_failure(&mut self, id: ConnectionId, reason: String) {
         let is_it = |stage: &Stage| matches!(stage, Stage::Opening { on, .. } if *on == id);
         let Some(peer) = self.dials.iter().find(|(_, stage)| is_it(stage)).map(|(peer, _)| *peer) else { return };
-        self.on_outbound(peer, id, Err(reason));
+        self.on_outbound(peer, id, Err(NoStream::Refused(reason)));
     }
 }
 
@@ -362,7 +433,8 @@ impl NetworkBehaviour for Behaviour {
                 if !is_relayed_endpoint(event.endpoint) {
                     return;
                 }
-                self.relayed.entry(peer).or_default().push(id);
+                let relayed = Relayed { id, since_ms: clock::now_ms(), is_spent: false };
+                self.relayed.entry(peer).or_default().push(relayed);
                 if self.waits_for(&peer, id) {
                     self.open(peer, id);
                 }
@@ -416,6 +488,7 @@ mod tests {
         core::ConnectedPoint,
         swarm::behaviour::{ConnectionClosed, ConnectionEstablished},
     };
+    use std::sync::OnceLock;
 
     /// A behaviour that is driven by hand.
     struct Bench {
@@ -503,7 +576,8 @@ mod tests {
         for role in [Endpoint::Dialer, Endpoint::Listener] {
             for (end, is_told) in [(End::Failed, false), (End::Connected, false), (End::NoPath, true)] {
                 let on = ConnectionId::new_unchecked(1);
-                bench.behaviour.on_over(Over { attempt: 0, peer: bench.peer, role, on, end });
+                let how_far = Arc::default();
+                bench.behaviour.on_over(Over { attempt: 0, peer: bench.peer, role, on, how_far, end });
                 let told = bench.behaviour.poll(&mut context);
                 let told = matches!(told, Poll::Ready(ToSwarm::GenerateEvent(Event::NoDirectPath { peer })) if peer == bench.peer);
                 assert_eq!(told, is_told, "{role:?} {end:?}");
@@ -523,7 +597,11 @@ mod tests {
                 .into_iter()
                 .enumerate()
         {
-            let how_far = Arc::new(HowFar { has_begun: has_begun.into(), is_connected: is_connected.into() });
+            let connected_ms = OnceLock::new();
+            if is_connected {
+                connected_ms.set(since_ms).unwrap();
+            }
+            let how_far = Arc::new(HowFar { has_begun: has_begun.into(), connected_ms, ..HowFar::default() });
             let (displace, displaced) = oneshot::channel();
             let answering = Answering { attempt: attempt as u64, displace, since_ms, how_far };
             let peer = PeerId::random();

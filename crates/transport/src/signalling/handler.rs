@@ -24,13 +24,22 @@ pub enum In {
     Open,
 }
 
+/// Why a signalling stream was not opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoStream {
+    /// The peer does not signal, or not in time.
+    Refused(String),
+    /// The connection is or was just lost.
+    Lost(String),
+}
+
 /// What the handler reports.
 #[derive(Debug)]
 pub enum Out<S = Stream> {
     /// The other end opened a signalling stream.
     Inbound(S),
     /// The stream that was wanted, or why there is none.
-    Outbound(Result<S, String>),
+    Outbound(Result<S, NoStream>),
 }
 
 type Event<S = Stream> = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, (), Out<S>>;
@@ -107,9 +116,13 @@ impl ConnectionHandler for Handler {
                 Out::Outbound(Ok(protocol))
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => Out::Outbound(Err(match error {
-                StreamUpgradeError::NegotiationFailed => "the peer does not signal WebRTC".to_owned(),
-                StreamUpgradeError::Timeout => "opening the signalling stream took too long".to_owned(),
-                StreamUpgradeError::Io(error) => error.to_string(),
+                StreamUpgradeError::NegotiationFailed => {
+                    NoStream::Refused("the peer does not signal WebRTC".to_owned())
+                }
+                StreamUpgradeError::Timeout => {
+                    NoStream::Refused("opening the signalling stream took too long".to_owned())
+                }
+                StreamUpgradeError::Io(error) => NoStream::Lost(error.to_string()),
                 StreamUpgradeError::Apply(never) => match never {},
             })),
             _ => return,

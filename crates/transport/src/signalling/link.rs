@@ -9,7 +9,7 @@ use futures::{
 use libp2p::{PeerId, swarm::Stream};
 use std::{
     pin::Pin,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     task::{Context, Poll},
 };
 
@@ -30,13 +30,16 @@ pub(crate) enum End {
     Violated,
 }
 
-/// How far an attempt has come, told to the behaviour: what is not far makes room for others.
+/// How far an attempt has come, told to the behaviour: what is not far makes room for others, and what only has to be tidied up
+/// is in no other attempt's way.
 #[derive(Default)]
 pub(crate) struct HowFar {
     /// The other end has said something that an attempt can begin with.
     pub has_begun: AtomicBool,
-    /// There is a connection.
-    pub is_connected: AtomicBool,
+    /// The other end closed its stream.
+    pub is_ended: AtomicBool,
+    /// Since when there is a connection.
+    pub connected_ms: OnceLock<u64>,
 }
 
 /// A signalling stream for an attempt. The behaviour learns its end by what is dropped or sent here.

@@ -10,8 +10,9 @@ use libp2p::{
     multiaddr::Protocol,
     relay,
     swarm::{
-        Config, ConnectionError, DialError, NetworkBehaviour, SwarmEvent, behaviour::toggle::Toggle,
-        dial_opts::DialOpts,
+        Config, ConnectionError, DialError, NetworkBehaviour, SwarmEvent,
+        behaviour::toggle::Toggle,
+        dial_opts::{DialOpts, PeerCondition},
     },
 };
 use meganet_transport::{
@@ -202,12 +203,13 @@ impl Node {
         self.until("reservation", |seen| matches!(seen, Seen::Reserved).then_some(())).await;
     }
 
-    /// Dials through a relay, the way a node does: the connection's address names no relay.
+    /// Dials through a relay, the way a node does: the connection's address names no relay. What is still open to the peer is no
+    /// reason not to.
     pub async fn dial(&self, address: Multiaddr) {
         let peer = Signalled::parse(&address).unwrap().peer;
         self.ask(move |swarm| {
             let short = swarm.behaviour().signalling.as_ref().unwrap().routes().learn(&address).unwrap();
-            swarm.dial(DialOpts::peer_id(peer).addresses(vec![short]).build())
+            swarm.dial(DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![short]).build())
         })
         .await
         .unwrap();
@@ -220,6 +222,18 @@ impl Node {
             _ => None,
         })
         .await
+    }
+
+    /// Closes everything to a peer, and waits for the end of the direct connection.
+    pub async fn leave(&mut self, peer: PeerId) {
+        self.ask(move |swarm| swarm.disconnect_peer_id(peer)).await.unwrap();
+        self.left(peer).await;
+    }
+
+    /// Waits for the end of the direct connection to a peer.
+    pub async fn left(&mut self, peer: PeerId) {
+        let is_end = |seen| matches!(seen, Seen::Closed { peer: of, relayed: false, .. } if of == peer).then_some(());
+        self.until("end of the direct connection", is_end).await;
     }
 
     pub async fn echo(&mut self, peer: PeerId, bytes: usize) {
