@@ -67,27 +67,24 @@ async fn a_dial_in_the_moment_in_which_a_connection_ended_succeeds() {
         (Node::new(Kind::Relay).await, Node::new(Kind::Private).await, Node::new(Kind::Private).await);
     a.reserve(&relay.address).await;
     b.reserve(&relay.address).await;
+    // The relayed connection of the round before is being closed, or still to be, at either end.
     for round in 0..REDIALS {
-        let ends = (a.peer, b.peer);
-        // The relayed connection is being closed, or still to be, at either end.
-        a.dial(through(&relay.address, b.peer)).await;
-        a.direct(b.peer).await;
-        match round % 4 {
-            // By the dialler, as soon as it has it: the other end may not have it yet.
-            0 | 1 => a.leave(b.peer).await,
-            2 => {
-                b.direct(a.peer).await;
-                futures::join!(b.leave(ends.0), a.left(ends.1));
-            }
-            // The other end dials next.
-            _ => {
-                b.direct(a.peer).await;
-                futures::join!(a.leave(ends.1), b.left(ends.0));
-                std::mem::swap(&mut a, &mut b);
-            }
+        a.connect(b.peer, &relay.address).await;
+        b.until("direct connection", |seen| matches!(seen, Seen::Direct(..)).then_some(())).await;
+        if round % 2 == 0 {
+            b.close(a.peer).await;
+            a.ended(b.peer).await;
+        } else {
+            a.close(b.peer).await;
+            b.ended(a.peer).await;
+            std::mem::swap(&mut a, &mut b);
         }
-        // What the other end has seen of this round is not to be taken for the next one's.
-        while b.seen.try_recv().is_ok() {}
+    }
+    // The other end may not have it yet.
+    for _ in 0..REDIALS {
+        a.connect(b.peer, &relay.address).await;
+        a.close(b.peer).await;
+        a.ended(b.peer).await;
     }
     a.dial(through(&relay.address, b.peer)).await;
     a.direct(b.peer).await;

@@ -40,9 +40,7 @@ struct Alive {
 
 #[derive(Debug, Clone, Deserialize)]
 struct Counts {
-    connections: u64,
     direct: u64,
-    attempts: (u64, u64),
     transport: Alive,
 }
 

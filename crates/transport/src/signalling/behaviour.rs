@@ -36,7 +36,7 @@ use libp2p::{
     },
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
@@ -71,15 +71,17 @@ enum Stage {
         is_reused: bool,
     },
     /// The transport has the stream.
-    Signalling { attempt: u64, displace: oneshot::Sender<Error>, how_far: Arc<HowFar> },
+    Signalling(Attempt),
 }
 
-/// An attempt of somebody else's.
-struct Answering {
-    attempt: u64,
+/// An attempt of this or the other end's with a stream of its own.
+struct Attempt {
+    number: u64,
+    /// The connection that carries the stream.
+    on: ConnectionId,
+    since_ms: u64,
     /// Dropping it does not end the attempt.
     displace: oneshot::Sender<Error>,
-    since_ms: u64,
     how_far: Arc<HowFar>,
 }
 
@@ -87,18 +89,19 @@ struct Answering {
 struct Relayed {
     id: ConnectionId,
     since_ms: u64,
+    /// Dialled by this end, for signalling.
+    is_own: bool,
     /// It has done its work, or is being closed.
     is_spent: bool,
 }
 
 /// An attempt that ended.
 struct Over {
-    attempt: u64,
+    number: u64,
     peer: PeerId,
     role: Endpoint,
     /// The connection that carried its stream.
     on: ConnectionId,
-    how_far: Arc<HowFar>,
     end: End,
 }
 
@@ -112,9 +115,12 @@ pub struct Behaviour {
     inbound: mpsc::Sender<Inbound>,
     /// Relayed connections, the newest last.
     relayed: HashMap<PeerId, Vec<Relayed>>,
+    /// Relayed connections that this end dials.
+    dialled: HashSet<ConnectionId>,
     /// This node's dials.
     dials: HashMap<PeerId, Stage>,
-    answering: HashMap<PeerId, Answering>,
+    /// Attempts of others.
+    answering: HashMap<PeerId, Attempt>,
     over: FuturesUnordered<BoxFuture<'static, Over>>,
     next_attempt: u64,
     actions: VecDeque<Action>,
@@ -138,6 +144,7 @@ impl Behaviour {
             requests,
             inbound,
             relayed: HashMap::new(),
+            dialled: HashSet::new(),
             dials: HashMap::new(),
             answering: HashMap::new(),
             over: FuturesUnordered::new(),
@@ -164,30 +171,37 @@ impl Behaviour {
         self.answering.contains_key(peer)
     }
 
-    /// Forgets attempts with this peer that have come to a connection and are only being tidied up. That connection is no more,
-    /// or nobody would ask for another.
+    /// Forgets attempts with this peer that have come to a connection and are only being tidied up: that connection is no more,
+    /// or nobody would ask for another. And one that the other end gave up: should a path be found yet, it is as good as another
+    /// attempt's.
     fn settle(&mut self, peer: &PeerId) {
-        if let Some(Stage::Signalling { how_far, .. }) = self.dials.get(peer)
-            && let Some(connected_ms) = how_far.connected_ms.get().copied()
+        if let Some(Stage::Signalling(Attempt { on, since_ms, how_far, .. })) = self.dials.get(peer)
+            && how_far.is_connected.load(Ordering::Relaxed)
         {
+            let (on, since_ms) = (*on, *since_ms);
             self.dials.remove(peer);
-            self.spend(peer, connected_ms);
+            self.spend(peer, on, since_ms);
         }
-        if let Some(Answering { how_far, .. }) = self.answering.get(peer) {
-            if let Some(connected_ms) = how_far.connected_ms.get().copied() {
-                self.answering.remove(peer);
-                self.spend(peer, connected_ms);
-            } else if how_far.is_ended.load(Ordering::Relaxed) {
-                // Given up by the other end. Should a path be found yet, it is as good as another attempt's.
-                self.answering.remove(peer);
-            }
+        let Some(Attempt { on, since_ms, how_far, .. }) = self.answering.get(peer) else { return };
+        let (on, since_ms, is_connected) = (*on, *since_ms, how_far.is_connected.load(Ordering::Relaxed));
+        if is_connected || how_far.is_ended.load(Ordering::Relaxed) {
+            self.answering.remove(peer);
+        }
+        if is_connected {
+            self.spend(peer, on, since_ms);
         }
     }
 
-    /// A connection has come of the relayed ones before it.
-    fn spend(&mut self, peer: &PeerId, connected_ms: u64) {
+    /// A connection has come of an attempt that began then, on this relayed connection. Those that the other end dialled since are
+    /// for what comes next.
+    fn spend(&mut self, peer: &PeerId, on: ConnectionId, since_ms: u64) {
+        let waited_for = match self.dials.get(peer) {
+            Some(Stage::Opening { on, .. } | Stage::Signalling(Attempt { on, .. })) => Some(*on),
+            None => None,
+        };
         for relayed in self.relayed.get_mut(peer).into_iter().flatten() {
-            relayed.is_spent |= relayed.since_ms < connected_ms;
+            let is_before = relayed.is_own || relayed.since_ms < since_ms;
+            relayed.is_spent |= relayed.id == on || (is_before && waited_for != Some(relayed.id));
         }
     }
 
@@ -225,6 +239,7 @@ impl Behaviour {
         }
         // Always: there may be a connection that is about to be noticed as lost.
         let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(circuits).build();
+        self.dialled.insert(opts.connection_id());
         self.dials.insert(peer, Stage::Opening { reply, on: opts.connection_id(), is_reused: false });
         self.actions.push_back(ToSwarm::Dial { opts });
     }
@@ -262,10 +277,9 @@ impl Behaviour {
                 }
             }
             Ok(stream) => {
-                let (attempt, displace, opened) = self.begin(peer, Endpoint::Dialer, id, stream);
-                let how_far = opened.how_far.clone();
+                let (attempt, opened) = self.begin(peer, Endpoint::Dialer, id, stream);
                 if reply.send(Ok(opened)).is_ok() {
-                    self.dials.insert(peer, Stage::Signalling { attempt, displace, how_far });
+                    self.dials.insert(peer, Stage::Signalling(attempt));
                 }
             }
         }
@@ -278,82 +292,79 @@ impl Behaviour {
             tracing::debug!(%peer, "dials too, and gives way");
             return;
         }
-        let is_full = self.answering.len() >= INBOUND_ATTEMPTS_MAX;
-        if self.answering.contains_key(&peer) || (is_full && !self.make_room(clock::now_ms())) {
+        // Whoever dials anew has given up its dial before: it has one at a time.
+        if let Some(Attempt { displace, .. }) = self.answering.remove(&peer) {
+            let _ = displace.send(Error::Superseded { peer: peer.into() });
+        }
+        if self.answering.len() >= INBOUND_ATTEMPTS_MAX && !self.make_room(clock::now_ms()) {
             tracing::debug!(%peer, "signals, and is turned away");
             return;
         }
         match self.dials.remove(&peer) {
             Some(Stage::Opening { reply, .. }) => _ = reply.send(Err(Error::Superseded { peer: peer.into() })),
-            Some(Stage::Signalling { displace, .. }) => _ = displace.send(Error::Superseded { peer: peer.into() }),
+            Some(Stage::Signalling(Attempt { displace, .. })) => {
+                _ = displace.send(Error::Superseded { peer: peer.into() })
+            }
             None => {}
         }
-        let (attempt, displace, opened) = self.begin(peer, Endpoint::Listener, id, stream);
-        let (since_ms, how_far) = (clock::now_ms(), opened.how_far.clone());
+        let (attempt, opened) = self.begin(peer, Endpoint::Listener, id, stream);
         if self.inbound.try_send(Inbound { peer, opened }).is_ok() {
-            self.answering.insert(peer, Answering { attempt, displace, since_ms, how_far });
+            self.answering.insert(peer, attempt);
         }
     }
 
     /// Ends the oldest attempt of others that is nothing but an open stream, or else is slow; whether there was one.
     fn make_room(&mut self, now_ms: u64) -> bool {
-        let is_slow = |Answering { since_ms, how_far, .. }: &Answering| {
+        let is_slow = |Attempt { since_ms, how_far, .. }: &Attempt| {
             let is_late = now_ms.saturating_sub(*since_ms) >= SLOW_AFTER.as_millis() as u64;
-            is_late && how_far.connected_ms.get().is_none()
+            is_late && !how_far.is_connected.load(Ordering::Relaxed)
         };
         // The silent ones first, then by age.
-        let rank = |answering: &Answering| (answering.how_far.has_begun.load(Ordering::Relaxed), answering.attempt);
-        let may_go = |answering: &Answering| !rank(answering).0 || is_slow(answering);
+        let rank = |attempt: &Attempt| (attempt.how_far.has_begun.load(Ordering::Relaxed), attempt.number);
+        let may_go = |attempt: &Attempt| !rank(attempt).0 || is_slow(attempt);
         let candidates = self.answering.iter().filter(|(_, answering)| may_go(answering));
         let Some(peer) = candidates.min_by_key(|(_, answering)| rank(answering)).map(|(peer, _)| *peer) else {
             return false;
         };
-        if let Some(Answering { displace, .. }) = self.answering.remove(&peer) {
+        if let Some(Attempt { displace, .. }) = self.answering.remove(&peer) {
             tracing::debug!(%peer, "said nothing or is slow, and makes room");
             let _ = displace.send(Error::Busy);
         }
         true
     }
 
-    fn begin(
-        &mut self,
-        peer: PeerId,
-        role: Endpoint,
-        on: ConnectionId,
-        stream: Stream,
-    ) -> (u64, oneshot::Sender<Error>, Opened) {
-        let attempt = self.next_attempt;
+    fn begin(&mut self, peer: PeerId, role: Endpoint, on: ConnectionId, stream: Stream) -> (Attempt, Opened) {
+        let number = self.next_attempt;
         self.next_attempt += 1;
         let (displace, displaced) = oneshot::channel();
         let (over, ended) = oneshot::channel();
-        let how_far = Arc::<HowFar>::default();
-        let reached = how_far.clone();
-        let over_with = move |result: Result<End, _>| Over {
-            attempt,
-            peer,
-            role,
-            on,
-            how_far: reached,
-            end: result.unwrap_or(End::Failed),
-        };
+        let over_with =
+            move |result: Result<End, _>| Over { number, peer, role, on, end: result.unwrap_or(End::Failed) };
         self.over.push(ended.map(over_with).boxed());
-        (attempt, displace, Opened { stream, displaced, how_far, over })
+        let how_far = Arc::<HowFar>::default();
+        let attempt = Attempt { number, on, since_ms: clock::now_ms(), displace, how_far: how_far.clone() };
+        (attempt, Opened { stream, displaced, how_far, over })
     }
 
-    fn on_over(&mut self, Over { attempt: ended, peer, role, on, how_far, end }: Over) {
-        // What was displaced ends too; its place may be another's already.
+    /// Removes an attempt that ended. `None`: another has its place, or it is forgotten.
+    fn take(&mut self, peer: &PeerId, role: Endpoint, number: u64) -> Option<Attempt> {
         match role {
-            Endpoint::Dialer => {
-                if matches!(self.dials.get(&peer), Some(Stage::Signalling { attempt, .. }) if *attempt == ended) {
-                    self.dials.remove(&peer);
+            Endpoint::Dialer => match self.dials.remove(peer)? {
+                Stage::Signalling(attempt) if attempt.number == number => Some(attempt),
+                other => {
+                    self.dials.insert(*peer, other);
+                    None
                 }
-            }
+            },
             Endpoint::Listener => {
-                if self.answering.get(&peer).is_some_and(|answering| answering.attempt == ended) {
-                    self.answering.remove(&peer);
-                }
+                let is_it = self.answering.get(peer)?.number == number;
+                if is_it { self.answering.remove(peer) } else { None }
             }
         }
+    }
+
+    fn on_over(&mut self, Over { number, peer, role, on, end }: Over) {
+        let taken = self.take(&peer, role, number);
         match end {
             // The other end's dial may still go on.
             End::NoPath if !self.answering.contains_key(&peer) => {
@@ -363,9 +374,8 @@ impl Behaviour {
             // Also where it is a direct one that it signalled on.
             End::Violated => self.close(peer, on),
             End::Connected => {
-                // Not those that came after the connection: another attempt's.
-                if let Some(connected_ms) = how_far.connected_ms.get() {
-                    self.spend(&peer, *connected_ms);
+                if let Some(Attempt { on, since_ms, .. }) = taken {
+                    self.spend(&peer, on, since_ms);
                 }
                 let of_peer = self.relayed.get(&peer).into_iter().flatten();
                 let spent = of_peer.filter(|relayed| relayed.is_spent || relayed.id == on);
@@ -433,14 +443,19 @@ impl NetworkBehaviour for Behaviour {
                 if !is_relayed_endpoint(event.endpoint) {
                     return;
                 }
-                let relayed = Relayed { id, since_ms: clock::now_ms(), is_spent: false };
+                let is_own = self.dialled.remove(&id);
+                let relayed = Relayed { id, since_ms: clock::now_ms(), is_own, is_spent: false };
                 self.relayed.entry(peer).or_default().push(relayed);
                 if self.waits_for(&peer, id) {
                     self.open(peer, id);
+                } else if is_own && !self.answering.contains_key(&peer) {
+                    // The dial gave way in the meantime, and what it gave way to is done.
+                    self.close(peer, id);
                 }
             }
             FromSwarm::ConnectionClosed(event) => self.on_relayed_closed(event.peer_id, event.connection_id),
             FromSwarm::DialFailure(failure) => {
+                self.dialled.remove(&failure.connection_id);
                 self.on_dial_failure(failure.connection_id, failure.error.to_string());
             }
             FromSwarm::ExternalAddrConfirmed(event) => {
@@ -488,7 +503,6 @@ mod tests {
         core::ConnectedPoint,
         swarm::behaviour::{ConnectionClosed, ConnectionEstablished},
     };
-    use std::sync::OnceLock;
 
     /// A behaviour that is driven by hand.
     struct Bench {
@@ -576,8 +590,7 @@ mod tests {
         for role in [Endpoint::Dialer, Endpoint::Listener] {
             for (end, is_told) in [(End::Failed, false), (End::Connected, false), (End::NoPath, true)] {
                 let on = ConnectionId::new_unchecked(1);
-                let how_far = Arc::default();
-                bench.behaviour.on_over(Over { attempt: 0, peer: bench.peer, role, on, how_far, end });
+                bench.behaviour.on_over(Over { number: 0, peer: bench.peer, role, on, end });
                 let told = bench.behaviour.poll(&mut context);
                 let told = matches!(told, Poll::Ready(ToSwarm::GenerateEvent(Event::NoDirectPath { peer })) if peer == bench.peer);
                 assert_eq!(told, is_told, "{role:?} {end:?}");
@@ -592,20 +605,18 @@ mod tests {
         let slow_ms = now_ms - SLOW_AFTER.as_millis() as u64;
         let mut peers = Vec::new();
         // Each has begun or not, is connected or not, and is so old.
-        for (attempt, (has_begun, is_connected, since_ms)) in
+        for (number, (has_begun, is_connected, since_ms)) in
             [(true, true, 0), (true, false, slow_ms + 1), (true, false, slow_ms), (false, false, now_ms)]
                 .into_iter()
                 .enumerate()
         {
-            let connected_ms = OnceLock::new();
-            if is_connected {
-                connected_ms.set(since_ms).unwrap();
-            }
-            let how_far = Arc::new(HowFar { has_begun: has_begun.into(), connected_ms, ..HowFar::default() });
+            let (has_begun, is_connected) = (has_begun.into(), is_connected.into());
+            let how_far = Arc::new(HowFar { has_begun, is_connected, ..HowFar::default() });
             let (displace, displaced) = oneshot::channel();
-            let answering = Answering { attempt: attempt as u64, displace, since_ms, how_far };
+            let on = ConnectionId::new_unchecked(1);
+            let attempt = Attempt { number: number as u64, on, since_ms, displace, how_far };
             let peer = PeerId::random();
-            bench.behaviour.answering.insert(peer, answering);
+            bench.behaviour.answering.insert(peer, attempt);
             peers.push((peer, displaced));
         }
         for expected in [3, 2] {

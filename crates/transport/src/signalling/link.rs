@@ -9,7 +9,7 @@ use futures::{
 use libp2p::{PeerId, swarm::Stream};
 use std::{
     pin::Pin,
-    sync::{Arc, OnceLock, atomic::AtomicBool},
+    sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll},
 };
 
@@ -38,8 +38,8 @@ pub(crate) struct HowFar {
     pub has_begun: AtomicBool,
     /// The other end closed its stream.
     pub is_ended: AtomicBool,
-    /// Since when there is a connection.
-    pub connected_ms: OnceLock<u64>,
+    /// There is a connection.
+    pub is_connected: AtomicBool,
 }
 
 /// A signalling stream for an attempt. The behaviour learns its end by what is dropped or sent here.

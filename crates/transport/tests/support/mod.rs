@@ -224,16 +224,25 @@ impl Node {
         .await
     }
 
-    /// Closes everything to a peer, and waits for the end of the direct connection.
-    pub async fn leave(&mut self, peer: PeerId) {
-        self.ask(move |swarm| swarm.disconnect_peer_id(peer)).await.unwrap();
-        self.left(peer).await;
+    /// Dials through a relay and waits for that connection; one that the other end dialled is none of it.
+    pub async fn connect(&mut self, peer: PeerId, relay: &Multiaddr) {
+        self.dial(through(relay, peer)).await;
+        self.until("direct connection", |seen| match seen {
+            Seen::Direct(other, endpoint) if other == peer && endpoint.is_dialer() => Some(()),
+            Seen::DialFailed(error) => panic!("{error}"),
+            _ => None,
+        })
+        .await;
     }
 
-    /// Waits for the end of the direct connection to a peer.
-    pub async fn left(&mut self, peer: PeerId) {
+    /// Waits for the end of the connection that [`Node::connect`] made.
+    pub async fn ended(&mut self, peer: PeerId) {
         let is_end = |seen| matches!(seen, Seen::Closed { peer: of, relayed: false, .. } if of == peer).then_some(());
         self.until("end of the direct connection", is_end).await;
+    }
+
+    pub async fn close(&self, peer: PeerId) {
+        self.ask(move |swarm| swarm.disconnect_peer_id(peer)).await.unwrap();
     }
 
     pub async fn echo(&mut self, peer: PeerId, bytes: usize) {
