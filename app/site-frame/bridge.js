@@ -35,8 +35,15 @@ async function start() {
   workers.onmessage = (event) => {
     if (event.data?.meganet === "want-port" && event.source) connect(event.source);
   };
-  // The registration of an earlier visit works with the bootstrap gone; then only the update check fails.
-  await workers.register("/.meganet-sw.js", { scope: "/", updateViaCache: "none" });
+  const registering = workers.register("/.meganet-sw.js", { scope: "/", updateViaCache: "none" });
+  // The worker of an earlier visit is taken as it is: the check for a newer one fails with the bootstrap gone, and waits in line
+  // behind another of the browser's own that may take it 20 s and more.
+  const kept = await workers.getRegistration("/");
+  if (kept?.active) {
+    registering.catch(() => {});
+  } else {
+    await registering;
+  }
   const { active } = await workers.ready;
   tellApp({ meganet: "bridge-ready" });
   connect(active);
