@@ -38,12 +38,9 @@ async function start() {
   const registering = workers.register("/.meganet-sw.js", { scope: "/", updateViaCache: "none" });
   // The worker of an earlier visit is taken as it is: the check for a newer one fails with the bootstrap gone, and waits in line
   // behind another of the browser's own that may take it 20 s and more.
+  registering.catch(() => {});
   const kept = await workers.getRegistration("/");
-  if (kept?.active) {
-    registering.catch(() => {});
-  } else {
-    await registering;
-  }
+  if (!kept?.active) await registering;
   const { active } = await workers.ready;
   tellApp({ meganet: "bridge-ready" });
   connect(active);

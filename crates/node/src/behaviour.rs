@@ -2,9 +2,9 @@
 
 use crate::{
     config::{NodeConfig, Role},
-    gate::Gate,
+    gate::{self, Gate},
     limits::{self, protocol},
-    network::{Bounded, ContentMeter, Willing},
+    network::{ContentMeter, Willing, Within},
     platform,
     records::Records,
 };
@@ -29,7 +29,7 @@ pub struct Behaviour {
     pub gate: Gate,
     pub identify: Through<HostsOnly, identify::Behaviour>,
     pub ping: DirectOnly<ping::Behaviour>,
-    pub kademlia: Bounded<DirectOnly<kad::Behaviour<Records>>>,
+    pub kademlia: Through<Within, DirectOnly<kad::Behaviour<Records>>>,
     pub relay_client: relay::client::Behaviour,
     pub signalling: signalling::Behaviour,
     pub relay: Toggle<Through<WithoutCircuits, relay::Behaviour>>,
@@ -70,7 +70,7 @@ impl Behaviour {
             gate: Gate::new((config.role == Role::Tab).then_some(limits::LOOKUP_DIALS_PER_HOUR)),
             identify: Through::new(identify::Behaviour::new(identify)),
             ping: DirectOnly::new(ping::Behaviour::default()),
-            kademlia: Bounded::new(DirectOnly::new(kademlia), config.role == Role::Tab),
+            kademlia: Through::with(Within::new(config.role == Role::Tab), DirectOnly::new(kademlia)),
             relay_client,
             signalling,
             // Tabs too: when every server is gone, they signal for each other.
@@ -118,7 +118,8 @@ fn relay_config(content: Option<ContentMeter>) -> relay::Config {
     if let Some(meter) = content {
         config.max_circuit_bytes = limits::CONTENT_CIRCUIT_BYTES;
         config.max_circuit_duration = limits::CONTENT_CIRCUIT_DURATION;
-        let grants = move |peer, _: &Multiaddr, _| meter.take(peer, platform::monotonic_ms());
+        let grants =
+            move |peer, address: &Multiaddr, _| meter.take(peer, gate::host(address), platform::monotonic_ms());
         config.circuit_src_rate_limiters.push(Box::new(grants));
     }
     config.reservation_rate_per_ip(per_ip, limits::RESERVATION_DURATION)

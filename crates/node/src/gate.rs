@@ -10,7 +10,10 @@ use libp2p::{
         THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
     },
 };
-use meganet_transport::signalling::{Way, is_relayed};
+use meganet_transport::{
+    Error,
+    signalling::{Way, is_relayed},
+};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
@@ -23,8 +26,8 @@ const HOUR_MS: u64 = 3_600_000;
 /// Counts connections by IP address and turns away peers that were banned.
 #[derive(Default)]
 pub struct Gate {
-    by_connection: HashMap<ConnectionId, Group>,
-    by_group: HashMap<Group, usize>,
+    by_connection: HashMap<ConnectionId, (Group, Holder)>,
+    by_group: HashMap<Group, HashMap<Holder, usize>>,
     banned: HashSet<PeerId>,
     lookups: Option<LookupDials>,
 }
@@ -95,6 +98,14 @@ impl Group {
     }
 }
 
+/// What takes a place in a group. A peer's second connection beside the first, which a long transfer may open, takes none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Holder {
+    /// Nobody knows yet whose it is.
+    Connection(ConnectionId),
+    Peer(PeerId),
+}
+
 /// Why a connection was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Denied {
@@ -139,25 +150,30 @@ impl Gate {
     }
 
     /// Counts a connection in its group, in place of the group it was counted in before.
-    fn admit(&mut self, id: ConnectionId, group: Option<Group>) -> Result<(), ConnectionDenied> {
+    fn admit(&mut self, id: ConnectionId, group: Option<Group>, holder: Holder) -> Result<(), ConnectionDenied> {
         self.release(id);
         let Some(group) = group else { return Ok(()) };
-        let count = self.by_group.entry(group).or_default();
-        if *count >= group.max() {
+        let holders = self.by_group.entry(group).or_default();
+        let held = holders.get(&holder).copied().unwrap_or(0);
+        if held >= limits::CONNECTIONS_PER_HOLDER_MAX || (held == 0 && holders.len() >= group.max()) {
             return Err(ConnectionDenied::new(group.denied()));
         }
-        *count += 1;
-        self.by_connection.insert(id, group);
+        holders.insert(holder, held + 1);
+        self.by_connection.insert(id, (group, holder));
         Ok(())
     }
 
     fn release(&mut self, id: ConnectionId) {
-        let Some(group) = self.by_connection.remove(&id) else { return };
-        if let Some(count) = self.by_group.get_mut(&group) {
+        let Some((group, holder)) = self.by_connection.remove(&id) else { return };
+        let Some(holders) = self.by_group.get_mut(&group) else { return };
+        if let Some(count) = holders.get_mut(&holder) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.by_group.remove(&group);
+                holders.remove(&holder);
             }
+        }
+        if holders.is_empty() {
+            self.by_group.remove(&group);
         }
     }
 }
@@ -173,6 +189,11 @@ fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
         _ => return None,
     };
     (!ip.is_loopback()).then_some(ip)
+}
+
+/// The host of an address; `None` for loopback, names and circuits.
+pub(crate) fn host(address: &Multiaddr) -> Option<IpAddr> {
+    ip_of(address).map(host_of)
 }
 
 /// What one host has at least.
@@ -205,7 +226,7 @@ impl NetworkBehaviour for Gate {
         _local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        self.admit(id, ip_of(remote).map(host_of).map(Group::PendingInbound))
+        self.admit(id, ip_of(remote).map(host_of).map(Group::PendingInbound), Holder::Connection(id))
     }
 
     fn handle_established_inbound_connection(
@@ -216,7 +237,7 @@ impl NetworkBehaviour for Gate {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.check_peer(&peer)?;
-        self.admit(id, ip_of(remote).map(host_of).map(Group::Inbound))?;
+        self.admit(id, ip_of(remote).map(host_of).map(Group::Inbound), Holder::Peer(peer))?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -243,7 +264,7 @@ impl NetworkBehaviour for Gate {
         _port: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.check_peer(&peer)?;
-        self.admit(id, ip_of(address).map(subnet_of).map(Group::OutboundSubnet))?;
+        self.admit(id, ip_of(address).map(subnet_of).map(Group::OutboundSubnet), Holder::Peer(peer))?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -262,7 +283,10 @@ impl NetworkBehaviour for Gate {
                 if let (Some(lookups), Some(peer), DialError::Transport(errors)) =
                     (&mut self.lookups, failure.peer_id, failure.error)
                 {
-                    lookups.failed(peer, errors.iter().map(|(address, _)| address), platform::monotonic_ms());
+                    // Not where this node itself would not, or may not.
+                    let is_own = |error| Error::within(error).is_some_and(Error::is_own);
+                    let addresses = errors.iter().filter(|(_, error)| !is_own(error)).map(|(address, _)| address);
+                    lookups.failed(peer, addresses, platform::monotonic_ms());
                 }
             }
             FromSwarm::ConnectionEstablished(established) => {
@@ -312,6 +336,24 @@ mod tests {
         assert!(inbound(&mut gate, 201, "/ip4/198.51.100.7/udp/9/quic-v1"), "a closed connection gives its place back");
         assert!(!inbound(&mut gate, 202, "/ip4/198.51.100.7/udp/9/quic-v1"));
         assert!((300..400).all(|id| inbound(&mut gate, id, "/ip4/127.0.0.1/udp/9/quic-v1")), "loopback is exempt");
+    }
+
+    #[test]
+    fn a_peers_second_connection_takes_no_place_more() {
+        let mut gate = Gate::default();
+        let from: Multiaddr = "/ip4/198.51.100.7/udp/9/quic-v1".parse().unwrap();
+        let peer = PeerId::random();
+        let mut connect = |id: usize, peer| {
+            let id = ConnectionId::new_unchecked(id);
+            gate.handle_established_inbound_connection(id, peer, &from, &from).is_ok()
+        };
+        assert!((0..limits::CONNECTIONS_PER_IP_MAX - 1).all(|id| connect(id, PeerId::random())));
+        assert!(connect(1_000, peer) && connect(1_001, peer));
+        assert!(!connect(1_002, PeerId::random()) && !connect(1_005, peer), "nor a third one of the same");
+        gate.release(ConnectionId::new_unchecked(1_000));
+        assert!(!inbound(&mut gate, 1_003, "/ip4/198.51.100.7/udp/9/quic-v1"), "the peer is still there");
+        gate.release(ConnectionId::new_unchecked(1_001));
+        assert!(inbound(&mut gate, 1_004, "/ip4/198.51.100.7/udp/9/quic-v1"));
     }
 
     #[test]

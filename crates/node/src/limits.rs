@@ -19,6 +19,8 @@ pub const NATIVE_CONNECTIONS_MAX: u32 = 1_000;
 pub const CONNECTIONS_PER_PEER_MAX: u32 = 4;
 /// Inbound connections from one IP address; loopback is exempt.
 pub const CONNECTIONS_PER_IP_MAX: usize = 8;
+/// Connections of one peer from one address that count as one there.
+pub const CONNECTIONS_PER_HOLDER_MAX: usize = 2;
 /// Handshakes of one IP address under way; loopback is exempt. Half-open connections of one host must not keep others out.
 pub const PENDING_PER_IP_MAX: usize = 8;
 /// Outbound connections into one /24 (IPv4) or /48 (IPv6); loopback is exempt.
@@ -133,6 +135,8 @@ pub const HEAD_PEERS_ASKED_MAX: usize = 8;
 pub const EXCHANGE_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// An exchange stream on which nothing comes for this long while questions are open is given up; the next opens anew.
 pub const EXCHANGE_SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same where there is another direct way to the peer: readers give up sooner than that time-out.
+pub const EXCHANGE_SILENCE_ELSEWHERE: Duration = Duration::from_secs(5);
 /// An answerer closes a stream that does not begin within this, or that stayed silent for this long.
 pub const EXCHANGE_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const EXCHANGE_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -144,6 +148,8 @@ pub const BULK_GAP: Duration = Duration::from_secs(10);
 pub const BULK_PROBE_CHUNKS: usize = 2;
 pub const BULK_PROBE_BYTES: u64 = 512 * 1024;
 pub const BULK_PROBE_PATIENCE: Duration = Duration::from_secs(4);
+/// A way that is tried may take this long, or twice as long as the one in use would, before it counts as slower.
+pub const BULK_TRY_PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// One that is so many times slower than the present way is not tried any further.
 pub const BULK_HOPELESS_FACTOR: u64 = 4;
 /// The ways to a peer are measured anew after this.
@@ -198,8 +204,8 @@ pub const CIRCUIT_MAX_DURATION: Duration = Duration::from_secs(120);
 pub const CONTENT_CIRCUIT_BYTES: u64 = 16 * 1024 * 1024;
 pub const CONTENT_CIRCUIT_DURATION: Duration = Duration::from_secs(600);
 pub const CONTENT_CIRCUITS_PER_HOUR_MAX: usize = 65_536;
-/// One peer is granted one part of so many of them.
-pub const CONTENT_PEER_SHARE: usize = 2;
+/// One host is granted one part of so many of them.
+pub const CONTENT_HOST_SHARE: usize = 2;
 /// A relay whose circuits carry less is taken for one that only helps with signalling.
 pub const CONTENT_CIRCUIT_MIN_BYTES: u64 = 1024 * 1024;
 /// A circuit that carried less was of no use: the next one waits.

@@ -43,7 +43,7 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
     let websocket = websocket.upgrade(Version::V1Lazy).authenticate(secure()?).multiplex(yamux::Config::default());
     let quic = quic::tokio::Transport::new(quic::Config::new(identity));
     let (circuits, relay_client) = relay::client::new(identity.public().to_peer_id());
-    let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure()?).multiplex(yamux::Config::default());
+    let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure()?).multiplex(crate::circuit_multiplexer());
 
     let others = circuits
         .or_transport(tcp)
@@ -68,6 +68,7 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
             Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
             Either::Right(output) => output,
         })
+        .map_err(crate::flat)
         .boxed();
     Ok(Built { transport, relay_client, signalling })
 }

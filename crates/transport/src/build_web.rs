@@ -19,7 +19,8 @@ use libp2p::{
 pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, BuildError> {
     let secure = noise::Config::new(identity).map_err(|error| BuildError::Noise(error.to_string()))?;
     let (circuits, relay_client) = relay::client::new(identity.public().to_peer_id());
-    let circuits = circuits.upgrade(Version::V1Lazy).authenticate(secure.clone()).multiplex(yamux::Config::default());
+    let circuits =
+        circuits.upgrade(Version::V1Lazy).authenticate(secure.clone()).multiplex(crate::circuit_multiplexer());
     let (webrtc, signalling) = web::Transport::new(web::Config {
         identity: identity.clone(),
         budget: options.budget,
@@ -42,6 +43,7 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
             Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
             Either::Right(output) => output,
         })
+        .map_err(crate::flat)
         .boxed();
     Ok(Built { transport, relay_client, signalling })
 }

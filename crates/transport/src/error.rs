@@ -7,7 +7,7 @@ use crate::{
         signal_message::MessageError,
     },
 };
-use libp2p::PeerId;
+use libp2p::{PeerId, TransportError};
 use std::{io, time::Duration};
 
 /// Why there is no connection, or no listener.
@@ -150,6 +150,28 @@ impl Error {
         }
     }
 
+    /// Whether it says nothing of the other end: this one may not, or would not now.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        match self {
+            Self::Budget(_) | Self::Sdp(_) | Self::Busy | Self::Superseded { .. } => true,
+            Self::With { error, .. } => error.is_own(),
+            _ => false,
+        }
+    }
+
+    /// The error of this crate's transport within one that a swarm reports of a dial.
+    #[must_use]
+    pub fn within(error: &TransportError<io::Error>) -> Option<&Self> {
+        let TransportError::Other(error) = error else { return None };
+        // Once for each time that it was boxed.
+        let mut inner = error.get_ref()?;
+        while let Some(error) = inner.downcast_ref::<io::Error>() {
+            inner = error.get_ref()?;
+        }
+        inner.downcast_ref()
+    }
+
     /// Whether the other end broke the rules of signalling, and did not merely fail or give up.
     pub(crate) fn is_violation(&self) -> bool {
         match self {
@@ -159,5 +181,20 @@ impl Error {
             Self::SignalMessage { .. } | Self::Refused { .. } => true,
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_found_in_what_a_swarm_reports_and_tells_whose_it_is() {
+        let boxed = |error: Error| TransportError::Other(io::Error::other(io::Error::other(error)));
+        let busy = boxed(Error::Busy.naming(PeerId::random()));
+        assert!(Error::within(&busy).is_some_and(Error::is_own), "{busy:?}");
+        let gone = boxed(Error::NotConnected.naming(PeerId::random()));
+        assert!(Error::within(&gone).is_some_and(|error| !error.is_own()));
+        assert!(Error::within(&TransportError::Other(io::ErrorKind::ConnectionRefused.into())).is_none());
     }
 }

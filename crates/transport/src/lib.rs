@@ -39,18 +39,22 @@ pub use error::Error;
 pub use imp::generate_certificate_pem;
 pub use stun::StunServers;
 
+use either::Either;
 use libp2p::{
     Multiaddr, PeerId,
     core::{muxing::StreamMuxerBox, transport::Boxed},
     identity::Keypair,
     multiaddr::Protocol,
-    relay,
+    relay, yamux,
 };
-use std::time::Duration;
+use std::{io, time::Duration};
 
 /// An attempt at `webrtc-direct` or one of libp2p's own transports, dialled or accepted, that is not done by then has failed.
 /// Without it a dial to a peer that is gone would last for as long as the browser's ICE agent keeps trying.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Streams of one circuit. The window of each begins at 256 KiB.
+const CIRCUIT_STREAMS_MAX: usize = 32;
 
 /// A TLS certificate for `wss` listeners.
 #[derive(Clone)]
@@ -134,6 +138,26 @@ pub enum BuildError {
     Noise(String),
     #[error("the TLS certificate or its key for wss cannot be used: {0}")]
     Tls(String),
+}
+
+/// What carries the streams of a circuit: a few, for signalling or a transfer. Those of a connection over TCP or WebSocket are
+/// left at libp2p's 512, because each circuit of a relay to a peer is one of them, and a connection ends that has too many.
+fn circuit_multiplexer() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(CIRCUIT_STREAMS_MAX);
+    config
+}
+
+/// An error of either kind so that [`Error::within`] finds it, which it would not within an `Either`.
+fn flat<A, B>(error: Either<A, B>) -> io::Error
+where
+    A: std::error::Error + Send + Sync + 'static,
+    B: std::error::Error + Send + Sync + 'static,
+{
+    match error {
+        Either::Left(error) => io::Error::other(error),
+        Either::Right(error) => io::Error::other(error),
+    }
 }
 
 /// Builds every transport this platform has, with the relay client's circuits among them.

@@ -21,11 +21,7 @@ use libp2p::{
     core::{muxing::StreamMuxerExt, transport::TransportError},
     swarm::ConnectionError,
 };
-use meganet_transport::{
-    Census, Counts,
-    connection::{Closed, Connection},
-    stream::Stream,
-};
+use meganet_transport::{Census, Counts, connection::Connection, stream::Stream};
 use std::{
     collections::BTreeSet,
     future::poll_fn,
@@ -256,6 +252,20 @@ async fn baseline(victim: &Node, before: Counts) {
 
 const MALFORMED: usize = 10_000;
 
+/// A liar that is signalled with, whoever dialled, and the stream for that.
+async fn signalling_liar(relay: &Node, victim: &Node, victim_dials: bool) -> (Node, libp2p::Stream) {
+    let mut liar = liar::new(&relay.address).await;
+    let mut asked = liar::asked(&liar).await;
+    let stream = if victim_dials {
+        victim.dial(through(&relay.address, liar.peer)).await;
+        liar::next(&mut asked).await
+    } else {
+        liar::circuit(&mut liar, &relay.address, victim.peer).await;
+        liar::ask(&liar, victim.peer).await
+    };
+    (liar, stream)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_frames_cost_their_sender_its_connection_and_nobody_else_anything() {
     // So many at once: those that come after the connection was closed are wasted.
@@ -267,15 +277,7 @@ async fn malformed_frames_cost_their_sender_its_connection_and_nobody_else_anyth
     for victim_dials in [false, true] {
         let (mut sent, mut liars) = (0, 0);
         while sent < MALFORMED {
-            let mut liar = liar::new(&relay.address).await;
-            let mut asked = liar::asked(&liar).await;
-            let stream = if victim_dials {
-                victim.dial(through(&relay.address, liar.peer)).await;
-                liar::next(&mut asked).await
-            } else {
-                liar::circuit(&mut liar, &relay.address, victim.peer).await;
-                liar::ask(&liar, victim.peer).await
-            };
+            let (liar, stream) = signalling_liar(&relay, &victim, victim_dials).await;
             let (flooded, ()) =
                 tokio::join!(liar::flood(stream, !victim_dials, FRAMES_EACH), honest.echo(victim.peer, 10_000));
             sent += flooded;
@@ -299,15 +301,7 @@ async fn malformed_signalling_costs_its_sender_its_connection_and_nobody_else_an
     for victim_dials in [false, true] {
         let mut sent = 0;
         for number in 0..LIARS {
-            let mut liar = liar::new(&relay.address).await;
-            let mut asked = liar::asked(&liar).await;
-            let stream = if victim_dials {
-                victim.dial(through(&relay.address, liar.peer)).await;
-                liar::next(&mut asked).await
-            } else {
-                liar::circuit(&mut liar, &relay.address, victim.peer).await;
-                liar::ask(&liar, victim.peer).await
-            };
+            let (mut liar, stream) = signalling_liar(&relay, &victim, victim_dials).await;
             let (raved, ()) =
                 tokio::join!(liar::rave(stream, number, MALFORMED / LIARS), honest.echo(victim.peer, 10_000));
             sent += raved;
@@ -430,11 +424,4 @@ async fn ten_thousand_candidates_are_a_typed_error() {
     let error = victim.until("typed error", failed).await;
     assert!(error.contains("TooManyCandidates") && error.contains(&liar.peer.to_string()), "{error}");
     liar::until_cut_off(&mut liar, victim.peer).await;
-}
-
-/// The error's words do not depend on what came: `Closed` has a variant of its own for it.
-#[test]
-fn a_broken_protocol_has_a_reason_of_its_own() {
-    let error = meganet_transport::proto::state::StreamError::AfterFin;
-    assert_eq!(Closed::from(error), Closed::Violated(error));
 }

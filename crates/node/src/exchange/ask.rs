@@ -243,7 +243,9 @@ impl Exchange {
         // Questions after this start a new session; those already here fail like the open ones.
         lock(&self.sessions).remove(&(peer, way));
         inbox.close();
-        if !is_open || !session.waiting.is_empty() {
+        // Who asked for a head may have given up long ago.
+        let awaits_head = session.heads.values().any(|reply| !reply.is_canceled());
+        if !is_open || !session.waiting.is_empty() || awaits_head {
             // Before anybody learns of it, and asks again.
             self.paths.broke(&peer, way);
         }
@@ -289,7 +291,9 @@ impl Session {
         let mut silent_since_ms = None;
         loop {
             let now = platform::monotonic_ms();
-            let silence = limits::EXCHANGE_SILENCE_TIMEOUT.as_millis() as u64;
+            let has_other = self.paths.has_other(&self.peer, self.way);
+            let silence = if has_other { limits::EXCHANGE_SILENCE_ELSEWHERE } else { limits::EXCHANGE_SILENCE_TIMEOUT };
+            let silence = silence.as_millis() as u64;
             if self.asker.open_questions() == 0 {
                 silent_since_ms = None;
             }
@@ -308,7 +312,11 @@ impl Session {
                     async { if has_frame { writable(&mut frames).await } else { std::future::pending().await } }.fuse();
                 let timer = async {
                     match patience {
-                        Some(at) => platform::sleep(Duration::from_millis(at - now)).await,
+                        // Another way may appear meanwhile.
+                        Some(at) => {
+                            let wait = Duration::from_millis(at - now).min(limits::EXCHANGE_SILENCE_ELSEWHERE);
+                            platform::sleep(wait).await;
+                        }
                         None => std::future::pending().await,
                     }
                 }

@@ -95,6 +95,11 @@ impl PathTable {
         Asked { table: self.clone(), peer, stay, way }
     }
 
+    /// Whether there is another direct way to a peer than this one.
+    pub(super) fn has_other(&self, peer: &PeerId, way: Way) -> bool {
+        self.with(peer, |paths, _| paths.has_other(way)).unwrap_or(false)
+    }
+
     /// The way for what is not part of a transfer.
     pub fn current(&self, peer: &PeerId) -> Way {
         self.with(peer, |paths, _| paths.current()).unwrap_or(Way::Direct)

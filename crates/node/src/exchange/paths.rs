@@ -110,6 +110,11 @@ impl Paths {
         Way::ALL.into_iter().find(|way| Some(*way) != but && self.exists(*way))
     }
 
+    /// Whether there is a direct way beside this one.
+    pub fn has_other(&self, way: Way) -> bool {
+        self.first_but(Some(way)).is_some_and(|other| other != Way::Relayed)
+    }
+
     fn settle(&mut self, way: Way, measure_at_ms: u64) {
         if self.current != way {
             self.current_rate = None;
@@ -200,6 +205,8 @@ impl Paths {
             self.settle(self.current, self.measure_at_ms);
             self.current_rate = None;
         }
+        // Also when nothing comes at all.
+        self.judge();
         let way = match self.stage {
             Stage::Probing(other) if self.line(other).open < limits::BULK_PROBE_CHUNKS => other,
             Stage::Trying(other) => other,
@@ -271,7 +278,7 @@ impl Paths {
             }
             Stage::Trying(other) => {
                 let meter = self.line(other).meter;
-                if meter.bytes < limits::BULK_BYTES {
+                if meter.bytes < limits::BULK_BYTES && meter.busy_ms < self.patience_ms() {
                     return;
                 }
                 let rate = meter.bytes_per_s();
@@ -284,6 +291,13 @@ impl Paths {
                 }
             }
         }
+    }
+
+    /// How long a way may take that is tried: by then it is known to be slower by half, as a line is that is throttled after the
+    /// first megabyte.
+    fn patience_ms(&self) -> u64 {
+        let expected_ms = limits::BULK_BYTES.saturating_mul(1_000) / self.current_rate.unwrap_or(1).max(1);
+        (2 * expected_ms).max(limits::BULK_TRY_PATIENCE_MIN.as_millis() as u64)
     }
 
     /// Whether a WebSocket connection is wanted beside a direct one, for a transfer that lasts.
@@ -442,6 +456,21 @@ mod tests {
         let over_websocket = transfer.run_with_websocket(400);
         assert!((1..8).contains(&over_websocket), "{over_websocket}");
         assert_eq!(transfer.paths.current(), Way::Direct);
+    }
+
+    #[test]
+    fn a_line_that_becomes_slow_while_it_is_tried_is_left_soon() {
+        let mut transfer = Transfer::new(8_000, 37_000);
+        transfer.run_with_websocket(8);
+        while transfer.paths.stage != Stage::Trying(Way::WebSocket) {
+            transfer.run(1);
+        }
+        transfer.websocket = 100;
+        let before_ms = transfer.now_ms;
+        transfer.run(16);
+        assert_eq!((transfer.paths.current(), transfer.paths.stage), (Way::Direct, Stage::Settled));
+        // Two megabytes would take 20 s on this line.
+        assert!(transfer.now_ms - before_ms < 10_000, "{}", transfer.now_ms - before_ms);
     }
 
     #[test]

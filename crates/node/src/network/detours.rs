@@ -110,7 +110,14 @@ impl Detours {
     /// A direct connection is there.
     pub fn connected(&mut self, peer: &PeerId) {
         self.told.remove(peer);
-        self.wanted.remove(peer);
+        // A circuit that is being opened is still to be known for what it is when it comes.
+        let is_dialling = |detour: &mut Detour| {
+            (detour.due_ms, detour.searchers) = (None, Vec::new());
+            detour.dialling.is_some()
+        };
+        if !self.wanted.get_mut(peer).is_some_and(is_dialling) {
+            self.wanted.remove(peer);
+        }
     }
 
     /// Whether it is known, from a short while ago, that there is no direct path.

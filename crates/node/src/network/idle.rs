@@ -12,6 +12,8 @@ pub(super) struct Held {
     pub is_needed: bool,
     /// Others reach it through this node: of these the few that came first stay too.
     pub is_reserved_here: bool,
+    /// This node dialled it: of these the few that are there longest stay, however many come by themselves.
+    pub is_chosen: bool,
     /// When it connected, monotonic ms.
     pub since_ms: u64,
     /// When it connected, or chunks went over the connection, monotonic ms.
@@ -23,6 +25,10 @@ pub(super) fn to_close(mut held: Vec<Held>, now_ms: u64) -> Vec<PeerId> {
     held.sort_by_key(|held| held.since_ms);
     for held in held.iter_mut().filter(|held| held.is_reserved_here).take(limits::IDLE_RESERVED_KEPT) {
         held.is_needed = true;
+    }
+    for is_server in [true, false] {
+        let chosen = held.iter_mut().filter(|held| held.is_chosen && held.is_server == is_server);
+        chosen.take(limits::IDLE_KEPT / 2).for_each(|held| held.is_needed = true);
     }
     let (mut servers, mut tabs): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| held.is_server);
     let is_idle = |held: &Held| now_ms.saturating_sub(held.used_ms) >= limits::IDLE_AFTER.as_millis() as u64;
@@ -42,7 +48,15 @@ mod tests {
     const IDLE_MS: u64 = limits::IDLE_AFTER.as_millis() as u64;
 
     fn held(is_server: bool, is_needed: bool, used_ms: u64) -> Held {
-        Held { peer: PeerId::random(), is_server, is_needed, is_reserved_here: false, since_ms: 0, used_ms }
+        Held {
+            peer: PeerId::random(),
+            is_server,
+            is_needed,
+            is_reserved_here: false,
+            is_chosen: false,
+            since_ms: 0,
+            used_ms,
+        }
     }
 
     #[test]
@@ -74,6 +88,17 @@ mod tests {
         mixed.push(idle);
         mixed.extend((0..kept).map(|_| held(false, false, 0)));
         assert_eq!(to_close(mixed, IDLE_MS + 5), [peer]);
+    }
+
+    #[test]
+    fn whom_this_node_chose_is_not_crowded_out_by_who_came() {
+        let kept = limits::IDLE_KEPT;
+        let chosen: Vec<_> =
+            (0..kept).map(|at| Held { is_chosen: true, since_ms: at as u64, ..held(false, false, 0) }).collect();
+        let stay: Vec<_> = chosen.iter().take(kept / 2).map(|held| held.peer).collect();
+        let came = (0..3 * kept).map(|_| Held { since_ms: 100, ..held(false, false, 100) });
+        let closed = to_close(chosen.into_iter().chain(came).collect(), IDLE_MS + 100);
+        assert!(closed.len() == 3 * kept && stay.iter().all(|peer| !closed.contains(peer)), "{}", closed.len());
     }
 
     #[test]

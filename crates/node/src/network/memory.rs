@@ -124,30 +124,37 @@ impl Memory {
         if addresses.is_empty() {
             return;
         }
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.peer == peer) {
-            let touch = now_ms.saturating_sub(entry.last_ms) >= limits::REMEMBERED_TOUCH.as_millis() as u64;
-            let is_news = entry.failures > 0 || entry.addresses != addresses || (is_dialled && !entry.is_dialled);
+        let entry = Entry { peer, addresses, since_ms: now_ms, last_ms: now_ms, failures: 0, is_dialled };
+        // Whoever moves into a network is one more there.
+        let is_crowded = self.is_crowded(&entry);
+        if let Some(known) = self.entries.iter_mut().find(|known| known.peer == peer) {
+            let addresses = if is_crowded { known.addresses.clone() } else { entry.addresses };
+            let touch = now_ms.saturating_sub(known.last_ms) >= limits::REMEMBERED_TOUCH.as_millis() as u64;
+            let is_news = known.failures > 0 || known.addresses != addresses || (is_dialled && !known.is_dialled);
             if touch || is_news {
-                entry.last_ms = now_ms;
-                entry.addresses = addresses;
-                entry.failures = 0;
-                entry.is_dialled |= is_dialled;
+                known.last_ms = now_ms;
+                known.addresses = addresses;
+                known.failures = 0;
+                known.is_dialled |= is_dialled;
                 self.is_changed = true;
             }
             return;
         }
-        let entry = Entry { peer, addresses, since_ms: now_ms, last_ms: now_ms, failures: 0, is_dialled };
         if self.make_room(&entry) {
             self.entries.push(entry);
             self.is_changed = true;
         }
     }
 
+    /// Whether as many others as may be are in an entry's network.
+    fn is_crowded(&self, newcomer: &Entry) -> bool {
+        let others = self.entries.iter().filter(|entry| entry.peer != newcomer.peer && shares(entry, newcomer));
+        others.count() >= limits::REMEMBERED_PER_SUBNET_MAX
+    }
+
     /// Whether there is a place for a newcomer, after the entry that is worth least gave up its own if need be.
     fn make_room(&mut self, newcomer: &Entry) -> bool {
-        let subnet = newcomer.subnet();
-        let shares = |entry: &Entry| subnet.is_some() && entry.subnet() == subnet;
-        let is_crowded = self.entries.iter().filter(|entry| shares(entry)).count() >= limits::REMEMBERED_PER_SUBNET_MAX;
+        let is_crowded = self.is_crowded(newcomer);
         if !is_crowded && self.entries.len() < REMEMBERED_PEERS_MAX {
             return true;
         }
@@ -162,7 +169,7 @@ impl Memory {
         let worth = |entry: &Entry| (!entry.is_failing(), entry.is_dialled, entry.last_ms);
         let least = (0..self.entries.len())
             .filter_map(|place| Some((place, self.entries.get(place)?)))
-            .filter(|(_, entry)| (!is_crowded || shares(entry)) && may_go(entry))
+            .filter(|(_, entry)| (!is_crowded || shares(entry, newcomer)) && may_go(entry))
             .min_by_key(|(_, entry)| worth(entry));
         let Some((place, _)) = least else { return false };
         self.entries.swap_remove(place);
@@ -193,6 +200,11 @@ impl Memory {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+/// Whether both are in one network.
+fn shares(one: &Entry, other: &Entry) -> bool {
+    one.subnet().is_some() && one.subnet() == other.subnet()
 }
 
 fn stored(entry: &Entry) -> RememberedPeer {
@@ -318,6 +330,13 @@ mod tests {
         assert_eq!(memory.take_changed().map(|list| (list[0].since_ms, list[0].last_ms)), Some((0, touch)));
         memory.good(at("/ip4/192.0.2.2/tcp/1"), touch);
         assert!(memory.take_changed().is_some(), "it moved");
+        // Nobody gets into a network that is full by moving there.
+        for _ in 0..limits::REMEMBERED_PER_SUBNET_MAX {
+            memory.good(good("/ip4/198.51.100.1/tcp/1", false), touch);
+        }
+        memory.take_changed();
+        memory.good(at("/ip4/198.51.100.2/tcp/1"), touch);
+        assert_eq!(memory.take_changed(), None);
         memory.failed(&peer);
         assert!(memory.take_changed().is_some());
         memory.failed(&PeerId::random());

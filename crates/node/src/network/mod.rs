@@ -36,7 +36,7 @@ pub(crate) use content_meter::ContentMeter;
 pub(crate) use detours::Willing;
 pub(crate) use first_contact::JoinState;
 pub(crate) use peers::Peer;
-pub(crate) use reach::Bounded;
+pub(crate) use reach::Within;
 pub(crate) use unreachable::Unreachable;
 
 /// Why a node could not start.

@@ -37,6 +37,8 @@ struct Entry {
     signalled: Vec<Multiaddr>,
     /// It has a reservation at this node.
     is_reserved_here: bool,
+    /// This node dialled it.
+    is_chosen: bool,
 }
 
 impl Entry {
@@ -153,10 +155,23 @@ impl Peers {
             dialled: Vec::new(),
             signalled: Vec::new(),
             is_reserved_here: false,
+            is_chosen: false,
         });
         let first = !relayed && !entry.connections.iter().any(|(_, _, relayed)| !relayed);
         entry.connections.push((id, address, relayed));
         first
+    }
+
+    /// This node dialled a connected peer.
+    pub fn chosen(&mut self, peer: &PeerId) {
+        if let Some(entry) = self.connected.get_mut(peer) {
+            entry.is_chosen = true;
+        }
+    }
+
+    /// Whether this node dialled a connected peer.
+    pub fn is_chosen(&self, peer: &PeerId) -> bool {
+        self.connected.get(peer).is_some_and(|entry| entry.is_chosen)
     }
 
     /// This node reached a connected peer there.
@@ -294,9 +309,12 @@ impl Peers {
         entry.connections.iter().any(|(other, ..)| *other == id) && entry.connections.iter().any(is_other)
     }
 
-    /// Directly connected peers that are no servers.
+    /// How many directly connected peers are no servers. Of those that came by themselves half as many as are wanted count: who
+    /// surrounds this node must not end its search.
     pub fn neighbours(&self) -> usize {
-        self.direct().filter(|(_, is_server)| !is_server).count()
+        let tabs = self.connected.values().filter(|entry| entry.is_direct() && !entry.server);
+        let (chosen, came): (Vec<_>, Vec<_>) = tabs.partition(|entry| entry.is_chosen);
+        chosen.len() + came.len().min(limits::NEIGHBOURS_WANTED / 2)
     }
 
     /// UDP addresses of connected servers' `webrtc-direct` listeners: each answers STUN there.

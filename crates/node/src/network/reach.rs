@@ -2,20 +2,12 @@
 
 use super::peers::{Scope, scope_of, scope_of_ip, split_peer};
 use crate::{limits, platform, platform::lock};
-use libp2p::{
-    Multiaddr, PeerId,
-    core::{ConnectedPoint, Endpoint, transport::PortUse},
-    multiaddr::Protocol,
-    swarm::{
-        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
-        ToSwarm,
-    },
-};
+use libp2p::{Multiaddr, core::ConnectedPoint, multiaddr::Protocol, swarm::FromSwarm};
+use meganet_transport::signalling::Lens;
 use std::{
     collections::VecDeque,
     net::IpAddr,
     sync::{Arc, Mutex},
-    task::{Context, Poll},
 };
 
 /// The local networks that this node takes part in by its own or its user's choice, and the names that its user gave it.
@@ -109,16 +101,15 @@ pub(super) fn with_one_webrtc_direct(addresses: Vec<Multiaddr>, known: &[Multiad
     one.into_iter().chain(others).collect()
 }
 
-/// A behaviour that is asked where peers are, kept to a few addresses within [`Reach`].
-pub struct Bounded<B> {
-    inner: B,
+/// For a behaviour that is asked where peers are: a few addresses within [`Reach`].
+pub struct Within {
     reach: Reach,
     is_tab: bool,
 }
 
-impl<B> Bounded<B> {
-    pub fn new(inner: B, is_tab: bool) -> Self {
-        Self { inner, reach: Reach::default(), is_tab }
+impl Within {
+    pub fn new(is_tab: bool) -> Self {
+        Self { reach: Reach::default(), is_tab }
     }
 
     pub fn reach(&self) -> &Reach {
@@ -126,86 +117,31 @@ impl<B> Bounded<B> {
     }
 }
 
-impl<B> std::ops::Deref for Bounded<B> {
-    type Target = B;
-    fn deref(&self) -> &B {
-        &self.inner
-    }
-}
-
-impl<B> std::ops::DerefMut for Bounded<B> {
-    fn deref_mut(&mut self) -> &mut B {
-        &mut self.inner
-    }
-}
-
-impl<B: NetworkBehaviour> NetworkBehaviour for Bounded<B> {
-    type ConnectionHandler = B::ConnectionHandler;
-    type ToSwarm = B::ToSwarm;
-
-    fn handle_pending_inbound_connection(
-        &mut self,
-        id: ConnectionId,
-        local: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<(), ConnectionDenied> {
-        self.inner.handle_pending_inbound_connection(id, local, remote)
-    }
-
-    fn handle_established_inbound_connection(
-        &mut self,
-        id: ConnectionId,
-        peer: PeerId,
-        local: &Multiaddr,
-        remote: &Multiaddr,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.inner.handle_established_inbound_connection(id, peer, local, remote)
-    }
-
-    fn handle_pending_outbound_connection(
-        &mut self,
-        id: ConnectionId,
-        peer: Option<PeerId>,
-        addresses: &[Multiaddr],
-        role: Endpoint,
-    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        let known = self.inner.handle_pending_outbound_connection(id, peer, addresses, role)?;
-        Ok(self.reach.bounded(known, self.is_tab))
-    }
-
-    fn handle_established_outbound_connection(
-        &mut self,
-        id: ConnectionId,
-        peer: PeerId,
-        address: &Multiaddr,
-        role: Endpoint,
-        port_use: PortUse,
-    ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.inner.handle_established_outbound_connection(id, peer, address, role, port_use)
-    }
-
-    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        if let FromSwarm::ConnectionEstablished(established) = &event
+impl Lens for Within {
+    fn shows(&self, event: &FromSwarm<'_>) -> bool {
+        if let FromSwarm::ConnectionEstablished(established) = event
             && let ConnectedPoint::Dialer { address, .. } = established.endpoint
         {
             self.reach.trust(address);
         }
-        self.inner.on_swarm_event(event);
+        true
     }
 
-    fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
-        self.inner.on_connection_handler_event(peer, id, event);
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.inner.poll(context)
+    fn dialled(&self, known: Vec<Multiaddr>) -> Vec<Multiaddr> {
+        self.reach.bounded(known, self.is_tab)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use libp2p::kad;
+    use libp2p::{
+        PeerId,
+        core::Endpoint,
+        kad,
+        swarm::{ConnectionId, NetworkBehaviour},
+    };
+    use meganet_transport::signalling::Through;
     use std::collections::HashSet;
 
     fn address(text: &str) -> Multiaddr {
@@ -227,7 +163,7 @@ mod tests {
     fn case_48_what_a_query_names_is_bounded_and_leads_into_no_local_network() {
         let (local, peer) = (PeerId::random(), PeerId::random());
         let kademlia = kad::Behaviour::new(local, kad::store::MemoryStore::new(local));
-        let mut bounded = Bounded::new(kademlia, false);
+        let mut bounded = Through::with(Within::new(false), kademlia);
         let (loopback, private, global) =
             (address("/ip4/127.0.0.1/tcp/1"), address("/ip4/192.168.1.1/tcp/1"), address("/ip4/1.2.3.4/tcp/1"));
         let name = address("/dns4/router.example/tcp/1");
@@ -235,16 +171,16 @@ mod tests {
             bounded.add_address(&peer, known.clone());
         }
         let id = ConnectionId::new_unchecked(1);
-        let asked = |bounded: &mut Bounded<_>| -> Vec<Multiaddr> {
+        let asked = |bounded: &mut Through<Within, _>| -> Vec<Multiaddr> {
             let known =
                 NetworkBehaviour::handle_pending_outbound_connection(bounded, id, Some(peer), &[], Endpoint::Dialer);
             known.unwrap().iter().map(without_peer).collect()
         };
         assert_eq!(asked(&mut bounded), std::slice::from_ref(&global));
-        bounded.reach().trust(&loopback);
+        bounded.lens().reach().trust(&loopback);
         assert_eq!(asked(&mut bounded), [loopback.clone(), global.clone()]);
         for trusted in [&private, &name] {
-            bounded.reach().trust(trusted);
+            bounded.lens().reach().trust(trusted);
         }
         assert_eq!(asked(&mut bounded).len(), 4 - usize::from(!meganet_transport::can_dial(&name)));
         for port in 2..1_200 {

@@ -32,7 +32,7 @@ use libp2p::{
 };
 use meganet_core::remembered::RememberedPeer;
 use meganet_transport::{
-    StunServers,
+    Error, StunServers,
     proto::address::Signalled,
     signalling::{self, Way},
 };
@@ -139,7 +139,7 @@ impl Task {
         (willing, content): (Willing, Option<ContentMeter>),
     ) -> Self {
         let memory = Memory::new(remembered, platform::unix_ms());
-        let reach = swarm.behaviour().kademlia.reach().clone();
+        let reach = swarm.behaviour().kademlia.lens().reach().clone();
         config.listen.iter().for_each(|address| reach.trust(address));
         let peers = Peers::new(reach);
         let mut task = Self {
@@ -402,7 +402,11 @@ impl Task {
                     self.peers.remember(peer_id, plain.clone(), Source::Own);
                     dialled = Some(plain);
                 }
+                let is_dialled = endpoint.is_dialer() && !relayed;
                 let first_direct = self.peers.connected(peer_id, connection_id, address, relayed);
+                if is_dialled {
+                    self.peers.chosen(&peer_id);
+                }
                 if let Some(plain) = dialled {
                     self.peers.dialled(&peer_id, plain);
                 }
@@ -451,8 +455,9 @@ impl Task {
                 if let Some(peer) = &peer_id {
                     self.fall_back_now(peer);
                 }
+                let is_own = |error| Error::within(error).is_some_and(Error::is_own);
                 if let (Some(peer), DialError::Transport(failed)) = (peer_id, &error) {
-                    for (address, _) in failed {
+                    for (address, _) in failed.iter().filter(|(_, error)| !is_own(error)) {
                         // Content may go through the relays that failed to bring a direct connection about.
                         if Signalled::parse(address).is_ok() && !self.detours.is_wanted(&peer) {
                             self.swarm.behaviour().signalling.routes().forget(&peer);
@@ -468,9 +473,11 @@ impl Task {
                     return;
                 }
                 // Of what this node refuses itself the peer knows nothing.
-                if matches!(error, DialError::Transport(_) | DialError::WrongPeerId { .. })
-                    && let Some(Dial::FirstContact { peer, .. }) = self.dials.get(&connection_id)
-                {
+                let is_of_peer = match &error {
+                    DialError::Transport(failed) => failed.iter().any(|(_, error)| !is_own(error)),
+                    other => matches!(other, DialError::WrongPeerId { .. }),
+                };
+                if is_of_peer && let Some(Dial::FirstContact { peer, .. }) = self.dials.get(&connection_id) {
                     self.not_reached(&peer.clone());
                 }
                 self.dial_ended(connection_id, Some(error.to_string()));

@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 pub(super) const WINDOW_MIN_BYTES: usize = 64 * 1024;
 /// The most: what the slowest reader of a fast path makes this end hold.
 pub(super) const WINDOW_MAX_BYTES: usize = 1024 * 1024;
+/// Below this rate (bytes a second) what is on its way costs little, and the window is at least what is moved in [`SLOW_TIME`]: a
+/// path of 50 ms that loses now and then is kept full by that, and the frames of other streams wait no longer for it.
+const SLOW_RATE: f64 = 4e6;
+const SLOW_TIME: Duration = Duration::from_millis(150);
+/// The least window of a slow path is no more than this.
+const SLOW_MIN_BYTES: usize = 256 * 1024;
 /// A round is two windows, and no shorter than this: less says more about the scheduler than about the path.
 const ROUND_MIN: Duration = Duration::from_millis(20);
 /// Rounds between two trials.
@@ -35,10 +41,21 @@ enum Trial {
     },
 }
 
+/// The least window at a rate, bytes a second.
+fn least(rate: f64) -> usize {
+    if rate > SLOW_RATE {
+        return WINDOW_MIN_BYTES;
+    }
+    let moved = (rate * SLOW_TIME.as_secs_f64()) as usize;
+    moved.next_power_of_two().clamp(WINDOW_MIN_BYTES, SLOW_MIN_BYTES)
+}
+
 /// The window of one connection.
 #[derive(Debug)]
 pub(super) struct Window {
     bytes: usize,
+    /// It is no less at the rate of the last round.
+    least: usize,
     trial: Trial,
     /// When the round began, and what had been acknowledged by then. None runs while there is too little to send.
     round: Option<(Instant, u64)>,
@@ -48,7 +65,7 @@ impl Default for Window {
     fn default() -> Self {
         // The first round ends with a trial.
         let trial = Trial::None { rounds: ROUNDS_BETWEEN, next_halves: false };
-        Self { bytes: WINDOW_MIN_BYTES, trial, round: None }
+        Self { bytes: WINDOW_MIN_BYTES, least: WINDOW_MIN_BYTES, trial, round: None }
     }
 }
 
@@ -78,6 +95,7 @@ impl Window {
     }
 
     fn on_round(&mut self, rate: f64) {
+        self.least = least(rate);
         let none = |next_halves| Trial::None { rounds: 0, next_halves };
         self.trial = match self.trial {
             // More may be better still.
@@ -97,6 +115,7 @@ impl Window {
             Trial::None { next_halves: true, .. } => self.halve(rate).unwrap_or(none(false)),
             Trial::None { next_halves: false, .. } => self.double(rate).unwrap_or(none(true)),
         };
+        self.bytes = self.bytes.max(self.least);
     }
 
     fn double(&mut self, before: f64) -> Option<Trial> {
@@ -107,7 +126,7 @@ impl Window {
     }
 
     fn halve(&mut self, before: f64) -> Option<Trial> {
-        (self.bytes > WINDOW_MIN_BYTES).then(|| {
+        (self.bytes > self.least).then(|| {
             self.bytes /= 2;
             Trial::Halved { before }
         })
@@ -168,6 +187,11 @@ mod tests {
         let slow = Path { round_trip: 0.05, link: |_| 2e6 };
         let size = median(&runs(&mut Window::default(), &slow, 20.0));
         assert!((100_000..=256 * 1024).contains(&size), "{size}");
+    }
+
+    #[test]
+    fn a_slower_link_still_makes_nobody_wait_long() {
+        assert_eq!([1e5, 4e5, 8e5, 1.3e6, 4e6, 5e6].map(least), [64, 64, 128, 256, 256, 64].map(|kib| kib * 1024));
     }
 
     #[test]

@@ -30,8 +30,8 @@ use libp2p::{
     core::{Endpoint, transport::PortUse},
     multiaddr::Protocol,
     swarm::{
-        CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, Stream, THandler,
-        THandlerInEvent, THandlerOutEvent, ToSwarm,
+        CloseConnection, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, NotifyHandler, Stream,
+        THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -47,6 +47,8 @@ use std::{
 pub const INBOUND_ATTEMPTS_MAX: usize = 16;
 /// An attempt of others that is not connected after this makes room where it is needed: most that succeed do so in less.
 pub const SLOW_AFTER: Duration = Duration::from_secs(5);
+/// So often one after the other an attempt of a peer's takes the place of its own before that was not connected.
+pub const REPLACEMENTS_MAX: u8 = 3;
 /// The same of dials.
 pub const OUTBOUND_ATTEMPTS_MAX: usize = 32;
 
@@ -83,12 +85,41 @@ struct Attempt {
     /// Dropping it does not end the attempt.
     displace: oneshot::Sender<Error>,
     how_far: Arc<HowFar>,
+    /// How many of the same peer's went before it in this place.
+    replaced: u8,
+}
+
+impl Attempt {
+    fn has_begun(&self) -> bool {
+        self.how_far.has_begun.load(Ordering::Relaxed)
+    }
+
+    fn is_connected(&self) -> bool {
+        self.how_far.is_connected.load(Ordering::Relaxed)
+    }
+
+    /// The other end gave it up.
+    fn is_ended(&self) -> bool {
+        self.how_far.is_ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether the same peer's next takes its place: the how manieth that is.
+    fn replaceable(&self, now_ms: u64) -> Option<u8> {
+        let may_go = !self.has_begun() || self.is_ended() || self.is_slow(now_ms);
+        (may_go && self.replaced < REPLACEMENTS_MAX).then_some(self.replaced + 1)
+    }
+
+    fn is_slow(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.since_ms) >= SLOW_AFTER.as_millis() as u64 && !self.is_connected()
+    }
 }
 
 /// A relayed connection.
 struct Relayed {
     id: ConnectionId,
     since_ms: u64,
+    /// A stream was asked for, and neither it nor an error has come.
+    is_opening: bool,
     /// Dialled by this end, for signalling.
     is_own: bool,
     /// It has done its work, or is being closed.
@@ -172,22 +203,20 @@ impl Behaviour {
     }
 
     /// Forgets attempts with this peer that have come to a connection and are only being tidied up: that connection is no more,
-    /// or nobody would ask for another. And one that the other end gave up: should a path be found yet, it is as good as another
-    /// attempt's.
+    /// or nobody would ask for another.
     fn settle(&mut self, peer: &PeerId) {
-        if let Some(Stage::Signalling(Attempt { on, since_ms, how_far, .. })) = self.dials.get(peer)
-            && how_far.is_connected.load(Ordering::Relaxed)
+        if let Some(Stage::Signalling(attempt)) = self.dials.get(peer)
+            && attempt.is_connected()
         {
-            let (on, since_ms) = (*on, *since_ms);
+            let (on, since_ms) = (attempt.on, attempt.since_ms);
             self.dials.remove(peer);
             self.spend(peer, on, since_ms);
         }
-        let Some(Attempt { on, since_ms, how_far, .. }) = self.answering.get(peer) else { return };
-        let (on, since_ms, is_connected) = (*on, *since_ms, how_far.is_connected.load(Ordering::Relaxed));
-        if is_connected || how_far.is_ended.load(Ordering::Relaxed) {
+        if let Some(attempt) = self.answering.get(peer)
+            && attempt.is_connected()
+        {
+            let (on, since_ms) = (attempt.on, attempt.since_ms);
             self.answering.remove(peer);
-        }
-        if is_connected {
             self.spend(peer, on, since_ms);
         }
     }
@@ -215,7 +244,8 @@ impl Behaviour {
         self.settle(&peer);
         let refusal = if self.dials.contains_key(&peer) || self.dials.len() >= OUTBOUND_ATTEMPTS_MAX {
             Some(Error::Busy)
-        } else if self.answering.contains_key(&peer) && gives_way(&self.local, &peer) {
+        } else if self.answering.get(&peer).is_some_and(|attempt| !attempt.is_ended()) && gives_way(&self.local, &peer)
+        {
             Some(Error::Superseded { peer: peer.into() })
         } else {
             None
@@ -244,7 +274,12 @@ impl Behaviour {
         self.actions.push_back(ToSwarm::Dial { opts });
     }
 
+    /// Asks for a stream, unless one is asked for: a dial that gave way may have left it to the next.
     fn open(&mut self, peer_id: PeerId, id: ConnectionId) {
+        let relayed = self.relayed.get_mut(&peer_id).into_iter().flatten().find(|relayed| relayed.id == id);
+        if relayed.is_some_and(|relayed| std::mem::replace(&mut relayed.is_opening, true)) {
+            return;
+        }
         let handler = NotifyHandler::One(id);
         self.actions.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: In::Open });
     }
@@ -256,6 +291,9 @@ impl Behaviour {
 
     /// A stream for a dial, or none.
     fn on_outbound(&mut self, peer: PeerId, id: ConnectionId, stream: Result<Stream, NoStream>) {
+        for relayed in self.relayed.get_mut(&peer).into_iter().flatten() {
+            relayed.is_opening &= relayed.id != id;
+        }
         if !self.waits_for(&peer, id) {
             // A stream that nobody waits for any more is dropped.
             return;
@@ -264,9 +302,7 @@ impl Behaviour {
         match stream {
             Err(NoStream::Refused(reason)) => _ = reply.send(Err(Error::NoRelay { peer: peer.into(), reason })),
             Err(NoStream::Lost(reason)) => {
-                for relayed in self.relayed.get_mut(&peer).into_iter().flatten() {
-                    relayed.is_spent |= relayed.id == id;
-                }
+                self.give_up(peer, id);
                 match self.usable(&peer) {
                     Some(on) => {
                         self.dials.insert(peer, Stage::Opening { reply, on, is_reused });
@@ -292,11 +328,20 @@ impl Behaviour {
             tracing::debug!(%peer, "dials too, and gives way");
             return;
         }
-        // Whoever dials anew has given up its dial before: it has one at a time.
+        let now_ms = clock::now_ms();
+        // Whoever dials anew has given up its dial before, as far as that can be seen; and not without end.
+        let replaced = match self.answering.get(&peer) {
+            Some(before) => before.replaceable(now_ms),
+            None => Some(0),
+        };
+        let Some(replaced) = replaced else {
+            tracing::debug!(%peer, "signals already");
+            return;
+        };
         if let Some(Attempt { displace, .. }) = self.answering.remove(&peer) {
-            let _ = displace.send(Error::Superseded { peer: peer.into() });
+            let _ = displace.send(Error::Busy);
         }
-        if self.answering.len() >= INBOUND_ATTEMPTS_MAX && !self.make_room(clock::now_ms()) {
+        if self.answering.len() >= INBOUND_ATTEMPTS_MAX && !self.make_room(now_ms) {
             tracing::debug!(%peer, "signals, and is turned away");
             return;
         }
@@ -308,6 +353,7 @@ impl Behaviour {
             None => {}
         }
         let (attempt, opened) = self.begin(peer, Endpoint::Listener, id, stream);
+        let attempt = Attempt { replaced, ..attempt };
         if self.inbound.try_send(Inbound { peer, opened }).is_ok() {
             self.answering.insert(peer, attempt);
         }
@@ -315,13 +361,9 @@ impl Behaviour {
 
     /// Ends the oldest attempt of others that is nothing but an open stream, or else is slow; whether there was one.
     fn make_room(&mut self, now_ms: u64) -> bool {
-        let is_slow = |Attempt { since_ms, how_far, .. }: &Attempt| {
-            let is_late = now_ms.saturating_sub(*since_ms) >= SLOW_AFTER.as_millis() as u64;
-            is_late && !how_far.is_connected.load(Ordering::Relaxed)
-        };
         // The silent ones first, then by age.
-        let rank = |attempt: &Attempt| (attempt.how_far.has_begun.load(Ordering::Relaxed), attempt.number);
-        let may_go = |attempt: &Attempt| !rank(attempt).0 || is_slow(attempt);
+        let rank = |attempt: &Attempt| (attempt.has_begun(), attempt.number);
+        let may_go = |attempt: &Attempt| !attempt.has_begun() || attempt.is_slow(now_ms);
         let candidates = self.answering.iter().filter(|(_, answering)| may_go(answering));
         let Some(peer) = candidates.min_by_key(|(_, answering)| rank(answering)).map(|(peer, _)| *peer) else {
             return false;
@@ -342,7 +384,8 @@ impl Behaviour {
             move |result: Result<End, _>| Over { number, peer, role, on, end: result.unwrap_or(End::Failed) };
         self.over.push(ended.map(over_with).boxed());
         let how_far = Arc::<HowFar>::default();
-        let attempt = Attempt { number, on, since_ms: clock::now_ms(), displace, how_far: how_far.clone() };
+        let attempt =
+            Attempt { number, on, since_ms: clock::now_ms(), displace, how_far: how_far.clone(), replaced: 0 };
         (attempt, Opened { stream, displaced, how_far, over })
     }
 
@@ -372,17 +415,42 @@ impl Behaviour {
             }
             End::NoPath | End::Failed => {}
             // Also where it is a direct one that it signalled on.
-            End::Violated => self.close(peer, on),
+            End::Violated => {
+                self.close(peer, on);
+                self.close_spent(peer);
+            }
             End::Connected => {
                 if let Some(Attempt { on, since_ms, .. }) = taken {
                     self.spend(&peer, on, since_ms);
                 }
-                let of_peer = self.relayed.get(&peer).into_iter().flatten();
-                let spent = of_peer.filter(|relayed| relayed.is_spent || relayed.id == on);
-                for id in spent.map(|relayed| relayed.id).collect::<Vec<_>>() {
-                    self.close(peer, id);
-                }
+                self.close_spent(peer);
             }
+        }
+    }
+
+    /// Closes what has done its work and carries no other attempt.
+    fn close_spent(&mut self, peer: PeerId) {
+        let of_dial = match self.dials.get(&peer) {
+            Some(Stage::Opening { on, .. } | Stage::Signalling(Attempt { on, .. })) => Some(*on),
+            None => None,
+        };
+        let of_answering = self.answering.get(&peer).map(|attempt| attempt.on);
+        let carries = |id| of_dial == Some(id) || of_answering == Some(id);
+        let of_peer = self.relayed.get(&peer).into_iter().flatten();
+        let spent = of_peer.filter(|relayed| relayed.is_spent && !carries(relayed.id)).map(|relayed| relayed.id);
+        for id in spent.collect::<Vec<_>>() {
+            self.close(peer, id);
+        }
+    }
+
+    /// Dials take another relayed connection than this. Others' may still be good for what they were opened for.
+    fn give_up(&mut self, peer: PeerId, id: ConnectionId) {
+        let Some(relayed) = self.relayed.get_mut(&peer).into_iter().flatten().find(|relayed| relayed.id == id) else {
+            return;
+        };
+        relayed.is_spent = true;
+        if relayed.is_own {
+            self.close(peer, id);
         }
     }
 
@@ -395,6 +463,9 @@ impl Behaviour {
 
     /// A dial that waited for a stream on it waits for one on another.
     fn on_relayed_closed(&mut self, peer: PeerId, id: ConnectionId) {
+        if let Some(attempt) = self.answering.get(&peer).filter(|attempt| attempt.on == id) {
+            attempt.how_far.is_ended.store(true, Ordering::Relaxed);
+        }
         let Some(relayed) = self.relayed.get_mut(&peer) else { return };
         relayed.retain(|other| other.id != id);
         if relayed.is_empty() {
@@ -403,10 +474,17 @@ impl Behaviour {
         self.on_outbound(peer, id, Err(NoStream::Lost("the relayed connection was closed".to_owned())));
     }
 
-    fn on_dial_failure(&mut self, id: ConnectionId, reason: String) {
+    /// Without a reason: this end refused itself.
+    fn on_dial_failure(&mut self, id: ConnectionId, reason: Option<String>) {
         let is_it = |stage: &Stage| matches!(stage, Stage::Opening { on, .. } if *on == id);
         let Some(peer) = self.dials.iter().find(|(_, stage)| is_it(stage)).map(|(peer, _)| *peer) else { return };
-        self.on_outbound(peer, id, Err(NoStream::Refused(reason)));
+        match (reason, self.dials.remove(&peer)) {
+            (Some(reason), Some(Stage::Opening { reply, .. })) => {
+                _ = reply.send(Err(Error::NoRelay { peer: peer.into(), reason }));
+            }
+            (None, Some(Stage::Opening { reply, .. })) => _ = reply.send(Err(Error::Busy)),
+            _ => {}
+        }
     }
 }
 
@@ -444,7 +522,7 @@ impl NetworkBehaviour for Behaviour {
                     return;
                 }
                 let is_own = self.dialled.remove(&id);
-                let relayed = Relayed { id, since_ms: clock::now_ms(), is_own, is_spent: false };
+                let relayed = Relayed { id, since_ms: clock::now_ms(), is_own, is_opening: false, is_spent: false };
                 self.relayed.entry(peer).or_default().push(relayed);
                 if self.waits_for(&peer, id) {
                     self.open(peer, id);
@@ -456,7 +534,9 @@ impl NetworkBehaviour for Behaviour {
             FromSwarm::ConnectionClosed(event) => self.on_relayed_closed(event.peer_id, event.connection_id),
             FromSwarm::DialFailure(failure) => {
                 self.dialled.remove(&failure.connection_id);
-                self.on_dial_failure(failure.connection_id, failure.error.to_string());
+                // What this end refuses itself says nothing of the peer.
+                let is_own = matches!(failure.error, DialError::Denied { .. } | DialError::Aborted);
+                self.on_dial_failure(failure.connection_id, (!is_own).then(|| failure.error.to_string()));
             }
             FromSwarm::ExternalAddrConfirmed(event) => {
                 if let Some(address) = Signalled::from_circuit(event.addr) {
@@ -497,137 +577,5 @@ impl NetworkBehaviour for Behaviour {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use libp2p::{
-        core::ConnectedPoint,
-        swarm::behaviour::{ConnectionClosed, ConnectionEstablished},
-    };
-
-    /// A behaviour that is driven by hand.
-    struct Bench {
-        link: link::Link,
-        behaviour: Behaviour,
-        peer: PeerId,
-        endpoint: ConnectedPoint,
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            let (link, behaviour) = super::super::new(PeerId::random());
-            let circuit = format!("/ip4/1.2.3.4/tcp/1/p2p/{}/p2p-circuit", PeerId::random());
-            let endpoint = ConnectedPoint::Dialer {
-                address: circuit.parse().unwrap(),
-                role_override: Endpoint::Dialer,
-                port_use: PortUse::New,
-            };
-            Self { link, behaviour, peer: PeerId::random(), endpoint }
-        }
-
-        fn connected(&mut self, id: usize) {
-            self.behaviour.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
-                peer_id: self.peer,
-                connection_id: ConnectionId::new_unchecked(id),
-                endpoint: &self.endpoint,
-                failed_addresses: &[],
-                other_established: 0,
-            }));
-        }
-
-        fn closed(&mut self, id: usize) {
-            self.behaviour.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
-                peer_id: self.peer,
-                connection_id: ConnectionId::new_unchecked(id),
-                endpoint: &self.endpoint,
-                cause: None,
-                remaining_established: 0,
-            }));
-        }
-
-        /// On which connection a stream is wanted now.
-        fn opens_on(&mut self) -> Option<ConnectionId> {
-            let mut context = Context::from_waker(std::task::Waker::noop());
-            match self.behaviour.poll(&mut context) {
-                Poll::Ready(ToSwarm::NotifyHandler { handler: NotifyHandler::One(id), .. }) => Some(id),
-                _ => None,
-            }
-        }
-    }
-
-    #[test]
-    fn a_dial_outlives_one_of_two_relayed_connections_and_not_both() {
-        let mut bench = Bench::new();
-        bench.connected(1);
-        bench.connected(2);
-        let opening = bench.link.open(bench.peer);
-        assert_eq!(bench.opens_on(), Some(ConnectionId::new_unchecked(2)));
-        bench.closed(2);
-        assert_eq!(bench.opens_on(), Some(ConnectionId::new_unchecked(1)));
-        bench.closed(1);
-        assert_eq!(bench.opens_on(), None);
-        let error = opening.now_or_never().expect("the dial has ended").err();
-        assert!(matches!(error, Some(Error::NoRelay { .. })), "{error:?}");
-        assert_eq!(bench.behaviour.under_way(), (0, 0));
-    }
-
-    #[test]
-    fn a_dial_cares_for_no_other_relayed_connection() {
-        let mut bench = Bench::new();
-        bench.connected(1);
-        bench.connected(2);
-        let opening = bench.link.open(bench.peer);
-        assert_eq!(bench.opens_on(), Some(ConnectionId::new_unchecked(2)));
-        bench.closed(1);
-        assert_eq!(bench.opens_on(), None);
-        assert_eq!(bench.behaviour.under_way(), (1, 0));
-        assert!(opening.now_or_never().is_none());
-    }
-
-    #[test]
-    fn only_an_attempt_that_found_no_path_says_so_whichever_end_it_was() {
-        let mut bench = Bench::new();
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        for role in [Endpoint::Dialer, Endpoint::Listener] {
-            for (end, is_told) in [(End::Failed, false), (End::Connected, false), (End::NoPath, true)] {
-                let on = ConnectionId::new_unchecked(1);
-                bench.behaviour.on_over(Over { number: 0, peer: bench.peer, role, on, end });
-                let told = bench.behaviour.poll(&mut context);
-                let told = matches!(told, Poll::Ready(ToSwarm::GenerateEvent(Event::NoDirectPath { peer })) if peer == bench.peer);
-                assert_eq!(told, is_told, "{role:?} {end:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_silent_make_room_first_then_the_slow_and_never_the_connected() {
-        let mut bench = Bench::new();
-        let now_ms = 100_000;
-        let slow_ms = now_ms - SLOW_AFTER.as_millis() as u64;
-        let mut peers = Vec::new();
-        // Each has begun or not, is connected or not, and is so old.
-        for (number, (has_begun, is_connected, since_ms)) in
-            [(true, true, 0), (true, false, slow_ms + 1), (true, false, slow_ms), (false, false, now_ms)]
-                .into_iter()
-                .enumerate()
-        {
-            let (has_begun, is_connected) = (has_begun.into(), is_connected.into());
-            let how_far = Arc::new(HowFar { has_begun, is_connected, ..HowFar::default() });
-            let (displace, displaced) = oneshot::channel();
-            let on = ConnectionId::new_unchecked(1);
-            let attempt = Attempt { number: number as u64, on, since_ms, displace, how_far };
-            let peer = PeerId::random();
-            bench.behaviour.answering.insert(peer, attempt);
-            peers.push((peer, displaced));
-        }
-        for expected in [3, 2] {
-            assert!(bench.behaviour.make_room(now_ms));
-            let (peer, displaced) = &mut peers[expected];
-            assert!(!bench.behaviour.is_answering(peer));
-            assert!(matches!(displaced.try_recv(), Ok(Some(Error::Busy))));
-        }
-        assert!(!bench.behaviour.make_room(now_ms), "one is young and one is connected");
-        assert!(bench.behaviour.make_room(now_ms + 1), "now it is slow");
-        assert!(!bench.behaviour.make_room(u64::MAX));
-        assert!(bench.behaviour.is_answering(&peers[0].0));
-    }
-}
+#[path = "behaviour_tests.rs"]
+mod tests;

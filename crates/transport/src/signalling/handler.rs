@@ -27,9 +27,9 @@ pub enum In {
 /// Why a signalling stream was not opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoStream {
-    /// The peer does not signal, or not in time.
+    /// The peer does not signal.
     Refused(String),
-    /// The connection is or was just lost.
+    /// The connection is lost, or as good as lost.
     Lost(String),
 }
 
@@ -119,9 +119,7 @@ impl ConnectionHandler for Handler {
                 StreamUpgradeError::NegotiationFailed => {
                     NoStream::Refused("the peer does not signal WebRTC".to_owned())
                 }
-                StreamUpgradeError::Timeout => {
-                    NoStream::Refused("opening the signalling stream took too long".to_owned())
-                }
+                StreamUpgradeError::Timeout => NoStream::Lost("opening the signalling stream took too long".to_owned()),
                 StreamUpgradeError::Io(error) => NoStream::Lost(error.to_string()),
                 StreamUpgradeError::Apply(never) => match never {},
             })),

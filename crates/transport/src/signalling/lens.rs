@@ -1,4 +1,4 @@
-//! Shows a behaviour the swarm with some addresses left out.
+//! Shows a behaviour the swarm, and the swarm a behaviour, with some addresses left out.
 
 use libp2p::{
     Multiaddr, PeerId,
@@ -9,64 +9,89 @@ use libp2p::{
         ToSwarm,
     },
 };
-use std::{
-    marker::PhantomData,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 /// What is left out.
 pub trait Lens: 'static {
     /// The remote address of a connection as the behaviour sees it.
-    fn remote(address: &Multiaddr) -> Multiaddr {
+    fn remote(&self, address: &Multiaddr) -> Multiaddr {
         address.clone()
     }
 
-    /// Whether the behaviour sees this external address.
-    fn shows(_address: &Multiaddr) -> bool {
+    /// Whether the behaviour sees this event.
+    fn shows(&self, _event: &FromSwarm<'_>) -> bool {
         true
+    }
+
+    /// Which of the addresses that the behaviour knows of a peer are dialled.
+    fn dialled(&self, known: Vec<Multiaddr>) -> Vec<Multiaddr> {
+        known
     }
 }
 
 /// For identify, which tells a peer how it looks from outside. Over `/webrtc` nobody knows: its address names no host. js-libp2p
 /// gives up identifying a peer that tells it such an address, so it is told none, as js-libp2p itself does.
-pub enum HostsOnly {}
+#[derive(Default)]
+pub struct HostsOnly;
 
 impl Lens for HostsOnly {
-    fn remote(address: &Multiaddr) -> Multiaddr {
+    fn remote(&self, address: &Multiaddr) -> Multiaddr {
         let is_signalled = matches!(address.iter().next(), Some(Protocol::WebRTC));
         if is_signalled { Multiaddr::empty() } else { address.clone() }
     }
 }
 
 /// For a relay, which names its addresses in the reservations it gives: a circuit through a circuit helps nobody.
-pub enum WithoutCircuits {}
+#[derive(Default)]
+pub struct WithoutCircuits;
 
 impl Lens for WithoutCircuits {
-    fn shows(address: &Multiaddr) -> bool {
+    fn shows(&self, event: &FromSwarm<'_>) -> bool {
+        let address = match event {
+            FromSwarm::ExternalAddrConfirmed(event) => event.addr,
+            FromSwarm::ExternalAddrExpired(event) => event.addr,
+            _ => return true,
+        };
         !address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
     }
 }
 
 /// A behaviour behind a lens.
-pub struct Through<L, B>(B, PhantomData<L>);
+pub struct Through<L, B> {
+    lens: L,
+    inner: B,
+}
 
 impl<L: Lens, B> Through<L, B> {
     /// Wraps a behaviour.
-    pub fn new(inner: B) -> Self {
-        Self(inner, PhantomData)
+    pub fn new(inner: B) -> Self
+    where
+        L: Default,
+    {
+        Self::with(L::default(), inner)
+    }
+
+    /// The same with a lens that needs to know something.
+    pub fn with(lens: L, inner: B) -> Self {
+        Self { lens, inner }
+    }
+
+    /// What is left out.
+    pub fn lens(&self) -> &L {
+        &self.lens
     }
 }
 
 impl<L, B> std::ops::Deref for Through<L, B> {
     type Target = B;
     fn deref(&self) -> &B {
-        &self.0
+        &self.inner
     }
 }
 
 impl<L, B> std::ops::DerefMut for Through<L, B> {
     fn deref_mut(&mut self) -> &mut B {
-        &mut self.0
+        &mut self.inner
     }
 }
 
@@ -80,7 +105,7 @@ impl<L: Lens, B: NetworkBehaviour> NetworkBehaviour for Through<L, B> {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        self.0.handle_pending_inbound_connection(id, local, remote)
+        self.inner.handle_pending_inbound_connection(id, local, remote)
     }
 
     fn handle_established_inbound_connection(
@@ -90,7 +115,7 @@ impl<L: Lens, B: NetworkBehaviour> NetworkBehaviour for Through<L, B> {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.0.handle_established_inbound_connection(id, peer, local, &L::remote(remote))
+        self.inner.handle_established_inbound_connection(id, peer, local, &self.lens.remote(remote))
     }
 
     fn handle_pending_outbound_connection(
@@ -100,7 +125,8 @@ impl<L: Lens, B: NetworkBehaviour> NetworkBehaviour for Through<L, B> {
         addresses: &[Multiaddr],
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        self.0.handle_pending_outbound_connection(id, peer, addresses, role)
+        let known = self.inner.handle_pending_outbound_connection(id, peer, addresses, role)?;
+        Ok(self.lens.dialled(known))
     }
 
     fn handle_established_outbound_connection(
@@ -111,25 +137,20 @@ impl<L: Lens, B: NetworkBehaviour> NetworkBehaviour for Through<L, B> {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.0.handle_established_outbound_connection(id, peer, &L::remote(address), role, port_use)
+        self.inner.handle_established_outbound_connection(id, peer, &self.lens.remote(address), role, port_use)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        let shows = match &event {
-            FromSwarm::ExternalAddrConfirmed(event) => L::shows(event.addr),
-            FromSwarm::ExternalAddrExpired(event) => L::shows(event.addr),
-            _ => true,
-        };
-        if shows {
-            self.0.on_swarm_event(event);
+        if self.lens.shows(&event) {
+            self.inner.on_swarm_event(event);
         }
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
-        self.0.on_connection_handler_event(peer, id, event);
+        self.inner.on_connection_handler_event(peer, id, event);
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.0.poll(context)
+        self.inner.poll(context)
     }
 }

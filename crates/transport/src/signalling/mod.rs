@@ -12,7 +12,7 @@
 //! | `behaviour` | which stream belongs to which attempt; simultaneous dials; the end of relayed connections |
 //! | `attempt` | one attempt: the protocol core between a stream and a backend |
 //! | `only` | keeps other protocols to connections of one kind, most of them off relayed ones |
-//! | `lens` | leaves addresses out that a behaviour must not see |
+//! | `lens` | leaves addresses out that a behaviour must not see, or that are not to be dialled |
 
 mod attempt;
 mod behaviour;

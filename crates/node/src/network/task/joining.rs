@@ -19,7 +19,7 @@ impl Task {
             .collect();
         let fresh = self.first.add(usable.clone());
         for (peer, address) in &fresh {
-            self.swarm.behaviour().kademlia.reach().trust(address);
+            self.swarm.behaviour().kademlia.lens().reach().trust(address);
             self.peers.remember(*peer, address.clone(), Source::Own);
             // First contacts are DHT servers by definition, so lookups need not wait for identify.
             self.swarm.behaviour_mut().kademlia.add_address(peer, address.clone());

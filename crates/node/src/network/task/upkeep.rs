@@ -43,6 +43,7 @@ impl Task {
             is_server,
             is_needed: self.first.is_known(peer) || self.reservations.holds(peer) || relays.contains(peer),
             is_reserved_here: self.peers.is_reserved_here(peer),
+            is_chosen: self.peers.is_chosen(peer),
             since_ms: self.memory.connected_since(peer).unwrap_or(now_ms),
             used_ms: used.get(peer).copied().max(self.memory.connected_since(peer)).unwrap_or(now_ms),
         };
