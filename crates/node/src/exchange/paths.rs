@@ -466,11 +466,9 @@ mod tests {
             transfer.run(1);
         }
         transfer.websocket = 100;
-        let before_ms = transfer.now_ms;
-        transfer.run(16);
+        // One chunk takes 2.6 s on this line, and the two megabytes after which it is judged otherwise 20.
+        transfer.run(1);
         assert_eq!((transfer.paths.current(), transfer.paths.stage), (Way::Direct, Stage::Settled));
-        // Two megabytes would take 20 s on this line.
-        assert!(transfer.now_ms - before_ms < 10_000, "{}", transfer.now_ms - before_ms);
     }
 
     #[test]
