@@ -134,7 +134,7 @@ pub fn of_frame(code: &str, message: &str) -> Explained {
         ),
         "timeout" => (
             "The site's own frame did not answer.".to_owned(),
-            "Try again. If it stays so, open MegaNet at its own name (meganet.localhost on this machine) and not at a plain “localhost” or number.",
+            "Try again. A site that was not opened here before needs the server that this page came from for its empty frame, and that may be gone. Or open MegaNet at its own name (meganet.localhost on this machine) and not at a plain “localhost” or number.",
         ),
         _ => (
             format!("The browser refused to start the site's own frame ({}).", crate::format::plain(message, 200)),

@@ -17,7 +17,7 @@ Examples:
     meganet-bootstrap --app-dir dist --host meganet.example --p2p-listen /ip4/0.0.0.0/udp/4001/webrtc-direct \\
       --p2p-listen /ip4/0.0.0.0/udp/4002/quic-v1 --p2p-listen /ip4/0.0.0.0/tcp/4001 --external /ip4/203.0.113.5
 
-Ports, unless --p2p-listen says otherwise: HTTP port + 1000 for webrtc-direct (UDP) and TCP, + 2000 for QUIC (UDP) and WebSocket (TCP).";
+Ports, unless --p2p-listen says otherwise: HTTP port + 1000 for webrtc-direct (UDP) and TCP, + 2000 for QUIC (UDP), + 3000 for WebSocket (TCP).";
 
 /// First contact for MegaNet: serves the app, a signed list of peers, and a relay for signalling.
 #[derive(Debug, Parser)]

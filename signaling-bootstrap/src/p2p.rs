@@ -16,6 +16,10 @@ const CANDIDATES_MAX: usize = 64;
 /// Default ports lie this far above the HTTP port, so that servers side by side do not meet.
 const DIRECT_PORT_OFFSET: u16 = 1_000;
 const QUIC_PORT_OFFSET: u16 = 2_000;
+const WEBSOCKET_PORT_OFFSET: u16 = 3_000;
+/// Ports from 1024 on to which no browser connects (Fetch standard, "bad port").
+const BAD_PORTS: [u16; 19] =
+    [1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080];
 
 /// The running node.
 #[derive(Clone)]
@@ -33,8 +37,13 @@ pub fn default_listen(http: SocketAddr) -> Vec<Multiaddr> {
         base.clone().with(Protocol::Udp(port(DIRECT_PORT_OFFSET))).with(Protocol::WebRTCDirect),
         base.clone().with(Protocol::Udp(port(QUIC_PORT_OFFSET))).with(Protocol::QuicV1),
         base.clone().with(Protocol::Tcp(port(DIRECT_PORT_OFFSET))),
-        base.with(Protocol::Tcp(port(QUIC_PORT_OFFSET))).with(Protocol::Ws("/".into())),
+        base.with(Protocol::Tcp(browsable(port(WEBSOCKET_PORT_OFFSET)))).with(Protocol::Ws("/".into())),
     ]
+}
+
+/// This port, or the next one that browsers connect to.
+fn browsable(port: u16) -> u16 {
+    (port..).find(|port| !BAD_PORTS.contains(port)).unwrap_or(0)
 }
 
 impl P2p {
@@ -182,6 +191,16 @@ mod tests {
 
     fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_browser_connects_to_the_default_websocket_port() {
+        for http in [8080, 7080, 3000, 3665, 0, 65_000] {
+            let listen = default_listen(SocketAddr::from(([127, 0, 0, 1], http)));
+            let websocket = listen.iter().find(|address| meganet_transport::is_websocket(address)).unwrap();
+            let Some(Protocol::Tcp(port)) = websocket.iter().nth(1) else { panic!("{websocket}") };
+            assert!(!BAD_PORTS.contains(&port) && (port == 0) == (http == 0 || http > 62_000), "{http}: {port}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 const TRIES: u16 = 100;
 
 /// Where `meganet-bootstrap` listens for peers, as distances from the page's port: see its `--help`.
-const SWARM_OFFSETS: [u16; 2] = [1000, 2000];
+const SWARM_OFFSETS: [u16; 3] = [1000, 2000, 3000];
 
 /// The first port from `wanted` on that is free together with those of its swarm.
 ///

@@ -53,6 +53,9 @@ impl Task {
     /// Where the routing table has a server from now on. What it had before and was not named again goes: Kademlia would keep it,
     /// and a peer that names others again and again would be all that its answers hold.
     fn route(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        if addresses.is_empty() {
+            return;
+        }
         let kademlia = &mut self.swarm.behaviour_mut().kademlia;
         for address in &addresses {
             kademlia.add_address(&peer, address.clone());
@@ -67,9 +70,7 @@ impl Task {
                 }
             }
         }
-        // Without any named address the last one stays, or the peer would be forgotten.
-        let spared = usize::from(addresses.is_empty());
-        for address in stale.into_iter().skip(spared) {
+        for address in stale {
             kademlia.remove_address(&peer, &address);
         }
     }
