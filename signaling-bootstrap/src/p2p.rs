@@ -210,7 +210,7 @@ mod tests {
             "/ip4/127.0.0.1/udp/9080/webrtc-direct",
             "/ip4/127.0.0.1/udp/10080/quic-v1",
             "/ip4/127.0.0.1/tcp/9080",
-            "/ip4/127.0.0.1/tcp/10080/ws",
+            "/ip4/127.0.0.1/tcp/11080/ws",
         ];
         assert_eq!(fixed, addresses(&expected));
         for address in default_listen(([127, 0, 0, 1], 0).into()) {
