@@ -99,18 +99,6 @@ pub const RECORD_TTL: Duration = Duration::from_secs(48 * 3_600);
 pub const REANNOUNCE_INTERVAL: Duration = Duration::from_secs(12 * 3_600);
 /// Addresses kept of one peer, and peers whose addresses are kept.
 pub const ADDRESSES_PER_PEER_MAX: usize = 8;
-/// Bytes of all addresses that the DHT is told of one peer, each with the peer's id at its end. libp2p's readers take an answer of
-/// 16,384 bytes, which names up to 20 peers and as many providers.
-pub const DHT_ADDRESSES_MAX_BYTES: usize = 330;
-/// Bytes of `/p2p/PEER`.
-pub const DHT_PEER_SUFFIX_BYTES: usize = 41;
-/// Bytes of the key of a record.
-pub const DHT_KEY_MAX_BYTES: usize = 64;
-/// Circuits that one peer may have, of those that it asked for and those that lead to it together: others must not keep it from
-/// asking by asking for it.
-pub const CIRCUITS_PER_PEER_MAX: usize = 32;
-/// A circuit over which nothing goes is closed after this: signalling is done by then.
-pub const CIRCUIT_IDLE_AFTER: Duration = Duration::from_secs(30);
 pub const ADDRESS_BOOK_PEERS_MAX: usize = 1_000;
 
 /// One DHT query ends after this at the latest; "not found" is said within 10 s.

@@ -356,8 +356,7 @@ impl Peers {
             relay.pop();
             let Some(relay) = Signalled::relay_of(&relay) else { return false };
             return match split_peer(relay) {
-                // One that is connected now may be gone when it is needed, and would be dialled there.
-                Some((peer, plain)) => self.may_dial(&plain) || (ip_of(&plain).is_none() && self.is_direct(&peer)),
+                Some((peer, plain)) => self.is_direct(&peer) || self.may_dial(&plain),
                 None => false,
             };
         }

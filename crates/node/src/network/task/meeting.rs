@@ -24,24 +24,20 @@ use meganet_core::{
 use std::borrow::Cow;
 
 impl Task {
-    /// How to connect directly to a peer that is not connected so. Signalling is only for those that have no other address which
-    /// this node knows to be theirs (what others say must not keep it from signalling), and WebSocket for when the others do not
-    /// answer.
+    /// How to connect directly to a peer that is not connected so. Signalling is only for those that have no other address,
+    /// and WebSocket for when the others do not answer.
     pub(super) fn dial_options(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) -> DialOpts {
         let (signalled, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(meganet_transport::is_signalled);
-        let known = self.peers.own_addresses(&peer);
-        let is_known = others.iter().any(|address| known.contains(address));
         let (websocket, mut addresses): (Vec<_>, Vec<_>) =
             others.into_iter().partition(meganet_transport::is_websocket);
         if self.role == Role::Tab {
-            addresses = with_one_webrtc_direct(addresses, &known);
+            addresses = with_one_webrtc_direct(addresses, &self.peers.own_addresses(&peer));
         }
         if !addresses.is_empty() {
             self.fall_back_later(peer, websocket);
         } else if !websocket.is_empty() {
             addresses = websocket;
-        }
-        if !is_known {
+        } else {
             let routes = self.swarm.behaviour().signalling.routes().clone();
             // The newest route comes first.
             for address in signalled.into_iter().rev() {
@@ -113,7 +109,7 @@ impl Task {
                 self.peers.remember(peer, address.clone(), Source::Hearsay);
             }
             if usable.iter().any(meganet_transport::is_signalled) {
-                self.neighbours.told_of(peer, from);
+                self.neighbours.told_of(peer);
             }
         }
     }
