@@ -28,11 +28,9 @@ async fn two_private_peers_meet_and_leave_the_relay() {
     b.direct(a.peer).await;
     a.echo(b.peer, 1 << 20).await;
     b.echo(a.peer, 1 << 20).await;
-    let relayed_is_closed =
-        |peer| move |seen| matches!(seen, Seen::Closed { peer: of, relayed: true, .. } if of == peer).then_some(());
-    a.until("end of the relayed connection", relayed_is_closed(b.peer)).await;
-    b.until("end of the relayed connection", relayed_is_closed(a.peer)).await;
     for node in [&a, &b] {
+        // The relay's and the direct one.
+        node.settled(2).await;
         assert_eq!(node.ask(|swarm| swarm.behaviour().signalling.as_ref().unwrap().under_way()).await, (0, 0));
     }
     a.echo(b.peer, 1_000).await;

@@ -241,6 +241,19 @@ impl Node {
         self.until("end of the direct connection", is_end).await;
     }
 
+    /// Waits until these are all the connections there are: a relayed one ends soon after the direct one is open, and either
+    /// end may hear of the two in either order.
+    pub async fn settled(&self, connections: u32) {
+        let established = || self.ask(|swarm| swarm.network_info().connection_counters().num_established());
+        let waiting = async {
+            while established().await != connections {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(40), waiting).await;
+        waited.unwrap_or_else(|_| panic!("not {connections} connections"));
+    }
+
     pub async fn close(&self, peer: PeerId) {
         self.ask(move |swarm| swarm.disconnect_peer_id(peer)).await.unwrap();
     }
