@@ -110,7 +110,7 @@ fn relay_config(content: Option<ContentMeter>) -> relay::Config {
         max_reservations_per_peer: 1,
         reservation_duration: limits::RESERVATION_DURATION,
         max_circuits: limits::CIRCUITS_MAX,
-        max_circuits_per_peer: 4,
+        max_circuits_per_peer: limits::CIRCUITS_PER_PEER_MAX,
         max_circuit_duration: limits::CIRCUIT_MAX_DURATION,
         max_circuit_bytes: limits::CIRCUIT_MAX_BYTES,
         ..relay::Config::default()

@@ -28,7 +28,7 @@ pub const OUTBOUND_PER_SUBNET_MAX: usize = 4;
 /// Handshakes under way, inbound and outbound.
 pub const PENDING_INBOUND_MAX: u32 = 256;
 pub const PENDING_OUTBOUND_MAX: u32 = 64;
-/// A peer that does not answer over UDP for this long is tried over WebSocket, if it has such an address.
+/// A peer that does not answer for this long is tried in the next way that is known: over WebSocket, then by signalling.
 pub const FALLBACK_AFTER: Duration = Duration::from_secs(3);
 /// Peers that such a try waits for.
 pub const FALLBACKS_MAX: usize = 64;
@@ -99,6 +99,18 @@ pub const RECORD_TTL: Duration = Duration::from_secs(48 * 3_600);
 pub const REANNOUNCE_INTERVAL: Duration = Duration::from_secs(12 * 3_600);
 /// Addresses kept of one peer, and peers whose addresses are kept.
 pub const ADDRESSES_PER_PEER_MAX: usize = 8;
+/// Bytes of all addresses that the DHT is told of one peer, each with the peer's id at its end. libp2p's readers take an answer of
+/// 16,384 bytes, which names up to 20 peers and as many providers.
+pub const DHT_ADDRESSES_MAX_BYTES: usize = 330;
+/// Bytes of `/p2p/PEER`.
+pub const DHT_PEER_SUFFIX_BYTES: usize = 41;
+/// Bytes of the key of a record.
+pub const DHT_KEY_MAX_BYTES: usize = 64;
+/// Circuits that one peer may have, of those that it asked for and those that lead to it together: others must not keep it from
+/// asking by asking for it.
+pub const CIRCUITS_PER_PEER_MAX: usize = 32;
+/// A circuit over which nothing goes is closed after this: signalling is done by then.
+pub const CIRCUIT_IDLE_AFTER: Duration = Duration::from_secs(30);
 pub const ADDRESS_BOOK_PEERS_MAX: usize = 1_000;
 
 /// One DHT query ends after this at the latest; "not found" is said within 10 s.

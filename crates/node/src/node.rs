@@ -68,20 +68,13 @@ struct State {
 pub(crate) struct Traffic {
     pub sent_bytes: AtomicU64,
     pub received_bytes: AtomicU64,
-    /// When a chunk went to or came from each connected peer last, monotonic ms. Only tabs look at it, and so clear it up.
+    /// When a chunk went to or came from each connected peer last, monotonic ms. Who looks at it clears it up: every second.
     used: Mutex<HashMap<PeerId, u64>>,
-    keeps_used: bool,
 }
 
 impl Traffic {
-    pub fn new(role: Role) -> Self {
-        Self { keeps_used: role == Role::Tab, ..Self::default() }
-    }
-
     fn note_use(&self, peer: PeerId) {
-        if self.keeps_used {
-            lock(&self.used).insert(peer, platform::monotonic_ms());
-        }
+        lock(&self.used).insert(peer, platform::monotonic_ms());
     }
 
     /// Bytes of a chunk went to a peer.
@@ -134,7 +127,7 @@ impl Node {
     pub async fn start(config: NodeConfig, store: Arc<dyn Store>) -> Result<NodeHandle, StartError> {
         let started_ms = platform::monotonic_ms();
         store.usage().await?;
-        let traffic = Arc::new(Traffic::new(config.role));
+        let traffic = Arc::<Traffic>::default();
         let mut remembered = remember::load(store.as_ref()).await;
         let network::Started { network, events, mut streams, exchange: mut controls, paths, local } =
             network::start(&config, std::mem::take(&mut remembered.peers), traffic.clone()).await?;
@@ -490,13 +483,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_tabs_note_who_was_used_because_only_they_forget_it_again() {
-        for (role, noted) in [(Role::Tab, 2), (Role::Native, 0), (Role::Bootstrap, 0)] {
-            let traffic = Traffic::new(role);
-            traffic.sent(PeerId::random(), 1);
-            traffic.received(PeerId::random(), 1);
-            assert_eq!(lock(&traffic.used).len(), noted, "{role:?}");
-            assert!(traffic.used(|_| false).is_empty() && lock(&traffic.used).is_empty());
-        }
+    fn who_was_used_is_noted_until_it_is_gone() {
+        let (traffic, there, gone) = (Traffic::default(), PeerId::random(), PeerId::random());
+        traffic.sent(there, 1);
+        traffic.received(gone, 1);
+        let used = traffic.used(|peer| *peer == there);
+        assert!(used.contains_key(&there) && used.len() == 1 && lock(&traffic.used).len() == 1);
     }
 }

@@ -5,7 +5,7 @@
 //! to expire first instead of turning newcomers away, and one peer cannot fill the table. A full table lets go of what is
 //! farthest from this node, which others are nearer to keep (Kademlia's distance), and never of this node's own.
 
-use crate::{limits, platform::Instant};
+use crate::{limits, network::for_dht, platform::Instant};
 use libp2p::{
     PeerId,
     kad::{
@@ -160,7 +160,10 @@ impl RecordStore for Records {
     }
 
     fn add_provider(&mut self, mut record: ProviderRecord) -> Result<()> {
-        record.addresses.truncate(limits::ADDRESSES_PER_PEER_MAX);
+        if record.key.as_ref().len() > limits::DHT_KEY_MAX_BYTES {
+            return Err(Error::ValueTooLarge);
+        }
+        record.addresses = for_dht(record.addresses);
         if let Some(list) = self.providers.get_mut(&record.key)
             && let Some(entry) = list.iter_mut().find(|entry| entry.provider == record.provider)
         {

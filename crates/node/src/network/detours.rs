@@ -71,6 +71,8 @@ struct Circuit {
 pub(super) struct Detours {
     wanted: HashMap<PeerId, Detour>,
     circuits: HashMap<ConnectionId, Circuit>,
+    /// All circuits, for signalling and for content: whose, and since when (monotonic ms).
+    open: HashMap<ConnectionId, (PeerId, u64)>,
     /// Peers to which no direct path was found, and when (monotonic ms).
     told: HashMap<PeerId, u64>,
 }
@@ -186,6 +188,20 @@ impl Detours {
         true
     }
 
+    /// Anybody's circuit is there.
+    pub fn opened(&mut self, id: ConnectionId, peer: PeerId, now_ms: u64) {
+        self.open.insert(id, (peer, now_ms));
+    }
+
+    /// Circuits over which nothing goes, `used` being when something last went between a peer and this node.
+    pub fn idle(&self, used: &HashMap<PeerId, u64>, now_ms: u64) -> Vec<ConnectionId> {
+        let is_old = |at_ms: u64| now_ms.saturating_sub(at_ms) >= limits::CIRCUIT_IDLE_AFTER.as_millis() as u64;
+        let is_idle = |peer: &PeerId, since_ms: u64| is_old(since_ms.max(used.get(peer).copied().unwrap_or(0)));
+        let idle =
+            self.open.iter().filter(|(id, (peer, since))| !self.circuits.contains_key(id) && is_idle(peer, *since));
+        idle.map(|(id, _)| *id).collect()
+    }
+
     /// A circuit carries content from now on.
     pub fn carry(&mut self, peer: PeerId, id: ConnectionId, received_before: u64) {
         if let Some(detour) = self.wanted.get_mut(&peer) {
@@ -198,6 +214,7 @@ impl Detours {
     /// A circuit is closed, when so much had come from the peer through relays. `is_in_use`: more was to come. Returns whether
     /// it carried content.
     pub fn closed(&mut self, id: ConnectionId, received: u64, is_in_use: bool, now_ms: u64) -> bool {
+        self.open.remove(&id);
         let Some(circuit) = self.circuits.remove(&id) else { return false };
         if is_in_use && let Some(detour) = self.wanted.get_mut(&circuit.peer) {
             if received.saturating_sub(circuit.received_before) >= limits::CONTENT_CIRCUIT_WORTH_BYTES {

@@ -356,7 +356,9 @@ impl Peers {
             relay.pop();
             let Some(relay) = Signalled::relay_of(&relay) else { return false };
             return match split_peer(relay) {
-                Some((peer, plain)) => self.is_direct(&peer) || self.may_dial(&plain),
+                // One that is connected now may be gone when it is needed, and would be dialled there.
+                Some((peer, plain)) if ip_of(&plain).is_none() => self.is_direct(&peer),
+                Some((peer, plain)) => self.may_dial(&plain) || self.own_addresses(&peer).contains(&plain),
                 None => false,
             };
         }

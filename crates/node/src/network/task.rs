@@ -15,7 +15,7 @@ use crate::{
     behaviour::{Behaviour, BehaviourEvent},
     config::{NodeConfig, Role},
     exchange::PathTable,
-    limits::{self, protocol},
+    limits,
     node::Traffic,
     platform,
 };
@@ -45,6 +45,7 @@ const FIRST_CONTACT_CHECK: Duration = Duration::from_secs(15);
 
 mod beside;
 mod detour;
+pub(crate) mod identified;
 mod joining;
 mod meeting;
 mod providers;
@@ -572,27 +573,6 @@ impl Task {
                 }
             }
             _ => {}
-        }
-    }
-
-    fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
-        let server = info.protocols.contains(&protocol::KADEMLIA);
-        let verified = self.peers.identified(peer, &info.agent_version, server, &info.listen_addrs);
-        if server {
-            for address in verified {
-                let plain = peers::split_peer(address.clone()).map_or(address, |(_, plain)| plain);
-                if meganet_transport::can_dial(&plain) {
-                    self.peers.remember(peer, plain.clone(), Source::Verified);
-                    self.swarm.behaviour_mut().kademlia.add_address(&peer, plain);
-                }
-            }
-        }
-        if server && let Some(stun) = &self.stun {
-            stun.set(self.peers.stun_servers());
-        }
-        if self.is_private() && info.protocols.contains(&relay::HOP_PROTOCOL_NAME) && self.peers.is_direct(&peer) {
-            self.reservations.relay(peer, server);
-            self.reserve();
         }
     }
 }

@@ -177,10 +177,10 @@ impl Signalling {
         Ok(())
     }
 
-    /// Only once both descriptions are there does a failure say that there is no path.
+    /// Only once both descriptions are there, and somewhere to reach the other end at, does a failure say that there is no path.
     fn on_failed(&self, before: SignalError) -> Result<(), SignalError> {
         match self.stage {
-            Stage::Trading => Err(SignalError::NoPath),
+            Stage::Trading if self.candidates > 0 => Err(SignalError::NoPath),
             Stage::Done => Ok(()),
             _ => Err(before),
         }
@@ -383,6 +383,15 @@ mod tests {
         let mut late = awaiting_answer();
         assert_eq!(late.handle_timeout(late.deadline_ms() - 1), Ok(()));
         assert_eq!(late.handle_timeout(late.deadline_ms()), Err(SignalError::TimedOut));
+        // Nor does it say anything about paths where nothing was named to try.
+        let sdp = description(2);
+        let bare = sdp.lines().filter(|line| !line.starts_with("a=candidate")).flat_map(|line| [line, "\r\n"]);
+        let mut nowhere = awaiting_answer();
+        nowhere.handle(Input::Message(Message::Answer(bare.collect()))).unwrap();
+        assert_eq!(nowhere.handle(Input::Failed), Err(SignalError::Failed));
+        assert_eq!(nowhere.handle_timeout(nowhere.deadline_ms()), Err(SignalError::TimedOut));
+        nowhere.handle(Input::Message(trickled())).unwrap();
+        assert_eq!(nowhere.handle(Input::Failed), Err(SignalError::NoPath));
         // Only with both descriptions does it say something about paths, to either end.
         let mut both = [awaiting_answer(), describing()];
         both[0].handle(Input::Message(answer())).unwrap();

@@ -12,7 +12,7 @@ use libp2p::{
     },
 };
 use meganet_transport::signalling::{Way, relay_of};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 impl Task {
     /// Opens circuits to the providers whose time has come.
@@ -72,6 +72,7 @@ impl Task {
 
     /// A circuit is there: this node's, for content, or anybody's, for signalling.
     pub(super) fn circuit_established(&mut self, peer: PeerId, id: ConnectionId, address: &Multiaddr) {
+        self.detours.opened(id, peer, platform::monotonic_ms());
         let relay = relay_of(address).filter(|relay| self.willing.is_willing(relay) == Some(true));
         if let Some(relay) = relay.filter(|_| self.detours.is_dialling(id)) {
             self.carry(peer, relay, id);
@@ -92,8 +93,16 @@ impl Task {
         }
     }
 
-    /// Closes circuits that nobody uses any more.
+    /// When chunks last went between this node and each connected peer, monotonic ms.
+    pub(super) fn used(&self) -> HashMap<PeerId, u64> {
+        self.traffic.used(|peer| self.peers.is_direct(peer) || !self.peers.circuits(peer).is_empty())
+    }
+
+    /// Closes circuits that nobody uses any more. Those that others opened take up what this node has room for.
     pub(super) fn close_idle_circuits(&mut self) {
+        for id in self.detours.idle(&self.used(), platform::monotonic_ms()) {
+            self.swarm.close_connection(id);
+        }
         for (id, peer) in self.detours.circuits() {
             if self.paths.is_idle(&peer, Way::Relayed) {
                 self.swarm.close_connection(id);

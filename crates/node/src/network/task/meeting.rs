@@ -24,32 +24,34 @@ use meganet_core::{
 use std::borrow::Cow;
 
 impl Task {
-    /// How to connect directly to a peer that is not connected so. Signalling is only for those that have no other address,
-    /// and WebSocket for when the others do not answer.
+    /// How to connect directly to a peer that is not connected so: WebSocket is for when the others do not answer, and signalling
+    /// for when nothing else does. Of what others say of a peer nothing keeps this node from signalling: it is left out only where
+    /// an address is known to be theirs.
     pub(super) fn dial_options(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) -> DialOpts {
-        let (signalled, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(meganet_transport::is_signalled);
-        let (websocket, mut addresses): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(meganet_transport::is_websocket);
+        let (mut signalled, others): (Vec<_>, Vec<_>) =
+            addresses.into_iter().partition(meganet_transport::is_signalled);
+        let known = self.peers.own_addresses(&peer);
+        if others.iter().any(|address| known.contains(address)) {
+            signalled.clear();
+        }
+        let (websocket, mut direct): (Vec<_>, Vec<_>) = others.into_iter().partition(meganet_transport::is_websocket);
         if self.role == Role::Tab {
-            addresses = with_one_webrtc_direct(addresses, &self.peers.own_addresses(&peer));
+            direct = with_one_webrtc_direct(direct, &known);
         }
-        if !addresses.is_empty() {
-            self.fall_back_later(peer, websocket);
-        } else if !websocket.is_empty() {
-            addresses = websocket;
-        } else {
-            let routes = self.swarm.behaviour().signalling.routes().clone();
-            // The newest route comes first.
-            for address in signalled.into_iter().rev() {
-                addresses.extend(routes.learn(&address.with(Protocol::P2p(peer))).ok());
-            }
-            addresses.dedup();
-        }
+        let routes = self.swarm.behaviour().signalling.routes().clone();
+        // The newest route comes first.
+        let routes =
+            signalled.into_iter().rev().filter_map(|address| routes.learn(&address.with(Protocol::P2p(peer))).ok());
+        let mut signalled: Vec<_> = routes.collect();
+        signalled.dedup();
+        let mut ways = [direct, websocket, signalled].into_iter().filter(|addresses| !addresses.is_empty());
+        let now = ways.next().unwrap_or_default();
+        self.fall_back_later(peer, ways.flatten().collect());
         // There may be a relayed connection, or a dial to an address of before a restart: neither must hold this one up.
-        DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Always).build()
+        DialOpts::peer_id(peer).addresses(now).condition(PeerCondition::Always).build()
     }
 
-    /// Remembers to try WebSocket if nothing came of a dial: UDP may be blocked.
+    /// Remembers what else to try if nothing came of a dial: UDP may be blocked, or nobody be where others said.
     fn fall_back_later(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
         if !addresses.is_empty() && self.fallbacks.len() < limits::FALLBACKS_MAX {
             let at_ms = platform::monotonic_ms() + limits::FALLBACK_AFTER.as_millis() as u64;
@@ -74,7 +76,7 @@ impl Task {
             let options = DialOpts::peer_id(peer).addresses(addresses.clone()).condition(PeerCondition::Always).build();
             let id = options.connection_id();
             if self.swarm.dial(options).is_ok() {
-                tracing::info!(%peer, "no answer over UDP: trying WebSocket");
+                tracing::info!(%peer, "no answer: trying what else is known");
                 self.fallback_started(id, peer, addresses);
             }
         }
@@ -109,7 +111,7 @@ impl Task {
                 self.peers.remember(peer, address.clone(), Source::Hearsay);
             }
             if usable.iter().any(meganet_transport::is_signalled) {
-                self.neighbours.told_of(peer);
+                self.neighbours.told_of(peer, from);
             }
         }
     }

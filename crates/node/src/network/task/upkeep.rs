@@ -36,7 +36,7 @@ impl Task {
             return;
         }
         self.idle_checked_ms = now_ms;
-        let used = self.traffic.used(|peer| self.peers.is_direct(peer));
+        let used = self.used();
         let relays = self.relays_in_use();
         let held = |(peer, is_server): (&PeerId, bool)| Held {
             peer: *peer,
