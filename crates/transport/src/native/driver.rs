@@ -1,6 +1,7 @@
 //! One connection's task: str0m decides, this moves datagrams, data and time.
 
 use super::{
+    pacer::Pacer,
     quarantine::Quarantine,
     window::{WINDOW_MAX_BYTES, Window},
 };
@@ -24,7 +25,7 @@ use std::{
 use str0m::{
     Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcError,
     channel::{ChannelConfig, ChannelId},
-    net::{Protocol, Receive},
+    net::{Protocol, Receive, Transmit},
 };
 use tokio::{net::UdpSocket, sync::mpsc};
 
@@ -126,6 +127,7 @@ pub(super) struct Driver {
     /// A message that str0m had no room for: what it buffers is bounded for all channels together, so the others wait too.
     held_back: Option<(ChannelId, Vec<u8>)>,
     window: Window,
+    pacer: Pacer,
     /// Bytes handed to str0m in all.
     written: u64,
     /// To the owner; full only when nobody reads it any more.
@@ -163,6 +165,7 @@ impl Driver {
             turns: VecDeque::new(),
             held_back: None,
             window: Window::default(),
+            pacer: Pacer::new(Instant::now()),
             written: 0,
             reports,
             orders: Some(orders),
@@ -235,7 +238,7 @@ impl Driver {
                 if matches!(closed, Closed::Violated(_)) {
                     // It is told that it has lost the connection.
                     self.rtc.close()?;
-                    self.drain().await?;
+                    self.drain_all().await?;
                 }
                 return Ok(closed);
             }
@@ -246,7 +249,7 @@ impl Driver {
                 let close_by = *self.close_by.get_or_insert(now + CLOSE_WITHIN);
                 match self.rtc.close() {
                     Ok(()) => {
-                        self.drain().await?;
+                        self.drain_all().await?;
                         return Ok(Closed::Local);
                     }
                     // SCTP has only begun, and str0m says no word of the end before it has: the other end would wait until it
@@ -271,8 +274,9 @@ impl Driver {
                         self.take_in(datagram)?;
                         for count in 1..DATAGRAMS_AT_ONCE {
                             // A browser's socket has room for some 150 small datagrams. When the last ones of a burst of
-                            // acknowledgements are lost, the sender waits for its timer: 5 MB/s of 18 at 50 ms. In a trickle
-                            // every other datagram is acknowledged, because the sender's window grows with each.
+                            // acknowledgements are lost, the sender waits for its timer: 5 MB/s of 18 at 50 ms, and 10 where
+                            // only as many were spared as do not fit. In a trickle every other datagram is acknowledged, because
+                            // the sender's window grows with each.
                             let together = if self.datagrams.len() < BURST { 1 } else { ACKNOWLEDGED_AT_ONCE };
                             if count % together == 0 {
                                 self.drain().await?;
@@ -332,17 +336,34 @@ impl Driver {
     async fn drain(&mut self) -> Result<Instant, RtcError> {
         loop {
             match self.rtc.poll_output()? {
-                Output::Timeout(at) => return Ok(at),
-                Output::Transmit(transmit) => {
-                    // A full socket buffer drops, as a network would; SCTP sends it again.
-                    let from = |(address, _): &&Local| *address == transmit.source;
-                    let Some((_, socket)) = self.locals.iter().find(from).or(self.locals.first()) else { continue };
-                    if socket.try_send_to(&transmit.contents, transmit.destination).is_err() {
-                        let _ = socket.send_to(&transmit.contents, transmit.destination).await;
+                Output::Timeout(at) => {
+                    self.pacer.set_rate(self.window.pace());
+                    while let Some(datagram) = self.pacer.next(Instant::now()) {
+                        self.transmit(&datagram).await;
                     }
+                    return Ok(self.pacer.next_at().map_or(at, |next| next.min(at)));
                 }
+                Output::Transmit(datagram) => self.pacer.push(datagram),
                 Output::Event(event) => self.on_event(event),
             }
+        }
+    }
+
+    /// The same, with nothing left to wait.
+    async fn drain_all(&mut self) -> Result<(), RtcError> {
+        self.drain().await?;
+        for datagram in self.pacer.take_all() {
+            self.transmit(&datagram).await;
+        }
+        Ok(())
+    }
+
+    /// A full socket buffer drops, as a network would; SCTP sends it again.
+    async fn transmit(&self, datagram: &Transmit) {
+        let from = |(address, _): &&Local| *address == datagram.source;
+        let Some((_, socket)) = self.locals.iter().find(from).or(self.locals.first()) else { return };
+        if socket.try_send_to(&datagram.contents, datagram.destination).is_err() {
+            let _ = socket.send_to(&datagram.contents, datagram.destination).await;
         }
     }
 

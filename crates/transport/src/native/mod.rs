@@ -5,6 +5,7 @@ mod certificate;
 mod driver;
 mod gather;
 mod listener;
+mod pacer;
 mod quarantine;
 mod signalled;
 mod transport;

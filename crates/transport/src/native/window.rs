@@ -19,6 +19,10 @@ const SLOW_TIME: Duration = Duration::from_millis(150);
 const SLOW_MIN_BYTES: usize = 256 * 1024;
 /// A round is two windows, and no shorter than this: less says more about the scheduler than about the path.
 const ROUND_MIN: Duration = Duration::from_millis(20);
+/// A turn is one least window, and no shorter than this.
+const TURN_MIN: Duration = Duration::from_millis(5);
+/// A path on which a window takes this long is a long one.
+const LONG_TURN: Duration = Duration::from_millis(20);
 /// Rounds between two trials.
 const ROUNDS_BETWEEN: u32 = 16;
 /// A doubled window stays if it moves so much more.
@@ -54,8 +58,10 @@ fn least(rate: f64) -> usize {
 #[derive(Debug)]
 pub(super) struct Window {
     bytes: usize,
-    /// It is no less at the rate of the last round.
-    least: usize,
+    /// What was acknowledged in the time of one window, bytes a second, once that is known.
+    rate: Option<f64>,
+    /// When the window began that is being acknowledged, and what had been by then.
+    turn: Option<(Instant, u64)>,
     trial: Trial,
     /// When the round began, and what had been acknowledged by then. None runs while there is too little to send.
     round: Option<(Instant, u64)>,
@@ -65,7 +71,7 @@ impl Default for Window {
     fn default() -> Self {
         // The first round ends with a trial.
         let trial = Trial::None { rounds: ROUNDS_BETWEEN, next_halves: false };
-        Self { bytes: WINDOW_MIN_BYTES, least: WINDOW_MIN_BYTES, trial, round: None }
+        Self { bytes: WINDOW_MIN_BYTES, rate: None, turn: None, trial, round: None }
     }
 }
 
@@ -75,13 +81,21 @@ impl Window {
         self.bytes
     }
 
+    /// What the other end acknowledges, bytes a second, if more is on a long path than its socket has room for at once. On a short
+    /// one it reads meanwhile, and timers are too coarse for it.
+    pub fn pace(&self) -> Option<f64> {
+        let is_long = |rate: &f64| self.bytes as f64 >= rate * LONG_TURN.as_secs_f64();
+        self.rate.filter(|rate| self.bytes > WINDOW_MIN_BYTES && is_long(rate))
+    }
+
     /// There was nothing more to send: what this round moves says nothing of the path.
     pub fn on_idle(&mut self) {
-        self.round = None;
+        (self.round, self.turn) = (None, None);
     }
 
     /// The window is full and more waits; so much has been acknowledged in all.
     pub fn on_full(&mut self, acknowledged: u64, now: Instant) {
+        self.on_turn(acknowledged, now);
         let Some((since, before)) = self.round else {
             self.round = Some((now, acknowledged));
             return;
@@ -94,8 +108,19 @@ impl Window {
         self.on_round(moved as f64 / elapsed.as_secs_f64());
     }
 
+    fn on_turn(&mut self, acknowledged: u64, now: Instant) {
+        let Some((since, before)) = self.turn else {
+            self.turn = Some((now, acknowledged));
+            return;
+        };
+        let (elapsed, moved) = (now.saturating_duration_since(since), acknowledged.saturating_sub(before));
+        if elapsed >= TURN_MIN && moved >= WINDOW_MIN_BYTES as u64 {
+            self.turn = Some((now, acknowledged));
+            self.rate = Some(moved as f64 / elapsed.as_secs_f64());
+        }
+    }
+
     fn on_round(&mut self, rate: f64) {
-        self.least = least(rate);
         let none = |next_halves| Trial::None { rounds: 0, next_halves };
         self.trial = match self.trial {
             // More may be better still.
@@ -115,7 +140,7 @@ impl Window {
             Trial::None { next_halves: true, .. } => self.halve(rate).unwrap_or(none(false)),
             Trial::None { next_halves: false, .. } => self.double(rate).unwrap_or(none(true)),
         };
-        self.bytes = self.bytes.max(self.least);
+        self.bytes = self.bytes.max(least(rate));
     }
 
     fn double(&mut self, before: f64) -> Option<Trial> {
@@ -126,7 +151,7 @@ impl Window {
     }
 
     fn halve(&mut self, before: f64) -> Option<Trial> {
-        (self.bytes > self.least).then(|| {
+        (self.bytes > least(before)).then(|| {
             self.bytes /= 2;
             Trial::Halved { before }
         })
