@@ -68,7 +68,7 @@ struct State {
 pub(crate) struct Traffic {
     pub sent_bytes: AtomicU64,
     pub received_bytes: AtomicU64,
-    /// When a chunk went to or came from each connected peer last, monotonic ms. Who looks at it clears it up: every second.
+    /// When a chunk went to or came from each connected peer last, monotonic ms. Who looks for idle connections clears it up.
     used: Mutex<HashMap<PeerId, u64>>,
 }
 

@@ -267,6 +267,22 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_names_a_few_short_addresses_under_a_short_key() {
+        let mut records = Records::new(PeerId::random());
+        let later = Instant::now() + Duration::from_secs(60);
+        let mut record = provider(1, PeerId::random(), later);
+        record.addresses =
+            (1..200).map(|port| format!("/dns4/{}/tcp/{port}", "a".repeat(200)).parse().unwrap()).collect();
+        record.addresses.push("/ip4/192.0.2.1/tcp/1".parse().unwrap());
+        records.add_provider(record.clone()).unwrap();
+        let held = records.providers(&record.key);
+        let bytes: usize = held.iter().flat_map(|record| &record.addresses).map(libp2p::Multiaddr::len).sum();
+        assert!((1..=limits::DHT_ADDRESSES_MAX_BYTES).contains(&bytes), "{bytes}");
+        record.key = RecordKey::new(&[7; limits::DHT_KEY_MAX_BYTES + 1]);
+        assert!(records.add_provider(record).is_err());
+    }
+
+    #[test]
     fn case_3_and_4_older_and_conflicting_heads_do_not_replace_the_held_one() {
         let mut records = Records::new(PeerId::random());
         let key = SiteKey::from_seed([1; 32]);

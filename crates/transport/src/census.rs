@@ -17,6 +17,7 @@ pub struct Census(Arc<[AtomicUsize; KINDS]>);
 
 /// The numbers at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Counts {
     /// WebRTC connections, from the first datagram or description until their task has ended.
     pub connections: usize,

@@ -21,7 +21,7 @@ use libp2p::{
     },
 };
 use meganet_transport::{
-    Budget, Census, Options as TransportOptions, StunServers,
+    Budget, Census, Options as TransportOptions, StunServers, census,
     proto::{address::AddressError, signal::PROTOCOL as SIGNALLING},
     signalling::{self, DirectOnly, HostsOnly, Through, WithoutCircuits, is_relayed, is_relayed_endpoint},
 };
@@ -83,40 +83,7 @@ pub struct Identified {
 pub struct Counts {
     pub connections: usize,
     pub direct: usize,
-    pub attempts: (usize, usize),
-    /// What the transport counts.
-    pub transport: Alive,
-}
-
-/// The transport's counts, as JSON has them.
-#[derive(Debug, Clone, Serialize)]
-pub struct Alive {
-    pub connections: usize,
-    pub channels: usize,
-    pub tasks: usize,
-    pub attempts: usize,
-    pub half_open: usize,
-    pub remotes: usize,
-    pub resting_ids: usize,
-    pub callbacks: usize,
-    pub peer_connections: usize,
-}
-
-impl Alive {
-    fn of(census: &Census) -> Self {
-        let counts = census.counts();
-        Self {
-            connections: counts.connections,
-            channels: counts.channels,
-            tasks: counts.tasks,
-            attempts: counts.attempts,
-            half_open: counts.half_open,
-            remotes: counts.remotes,
-            resting_ids: counts.resting_ids,
-            callbacks: counts.callbacks,
-            peer_connections: counts.peer_connections,
-        }
-    }
+    pub transport: census::Counts,
 }
 
 /// A dial that succeeded.
@@ -346,11 +313,10 @@ impl Peer {
     }
 
     pub async fn counts(&self) -> Result<Counts> {
-        let transport = Alive::of(&self.census);
-        self.call(|swarm, known| Counts {
+        let transport = self.census.counts();
+        self.call(move |_, known| Counts {
             connections: known.connections.len(),
             direct: known.connections.values().filter(|(_, relayed)| !relayed).count(),
-            attempts: swarm.behaviour().signalling.as_ref().map_or((0, 0), signalling::Behaviour::under_way),
             transport,
         })
         .await

@@ -193,13 +193,15 @@ impl Detours {
         self.open.insert(id, (peer, now_ms));
     }
 
-    /// Circuits over which nothing goes, `used` being when something last went between a peer and this node.
-    pub fn idle(&self, used: &HashMap<PeerId, u64>, now_ms: u64) -> Vec<ConnectionId> {
-        let is_old = |at_ms: u64| now_ms.saturating_sub(at_ms) >= limits::CIRCUIT_IDLE_AFTER.as_millis() as u64;
-        let is_idle = |peer: &PeerId, since_ms: u64| is_old(since_ms.max(used.get(peer).copied().unwrap_or(0)));
-        let idle =
-            self.open.iter().filter(|(id, (peer, since))| !self.circuits.contains_key(id) && is_idle(peer, *since));
-        idle.map(|(id, _)| *id).collect()
+    /// Circuits over which nothing goes, and to whom; `used` is when something last went between a peer and this node.
+    pub fn idle(&self, used: &HashMap<PeerId, u64>, now_ms: u64) -> Vec<(ConnectionId, PeerId)> {
+        let after_ms = limits::CIRCUIT_IDLE_AFTER.as_millis() as u64;
+        let others = self.open.iter().filter(|(id, _)| !self.circuits.contains_key(id));
+        let is_idle = |peer: &PeerId, since_ms: u64| {
+            let last_ms = used.get(peer).map_or(since_ms, |used| since_ms.max(*used));
+            now_ms.saturating_sub(last_ms) >= after_ms
+        };
+        others.filter(|(_, (peer, since))| is_idle(peer, *since)).map(|(id, (peer, _))| (*id, *peer)).collect()
     }
 
     /// A circuit carries content from now on.
@@ -317,6 +319,38 @@ mod tests {
         detours.closed(id(3), u64::MAX, false, 7);
         assert!(detours.due(u64::MAX).is_empty(), "nobody waits for more");
         assert!(!detours.closed(id(3), 0, true, 8));
+    }
+
+    #[test]
+    fn a_circuit_that_is_being_dialled_stays_known_when_a_direct_connection_is_first() {
+        let (mut detours, peer) = (Detours::default(), PeerId::random());
+        let [relay] = relays(1).try_into().unwrap();
+        detours.want(peer, 0, Vec::new());
+        detours.dialling(&peer, relay.0, id(1));
+        detours.connected(&peer);
+        assert!(detours.is_dialling(id(1)) && detours.due(u64::MAX).is_empty());
+        assert!(detours.useless(id(1), 5), "its circuit is closed when it comes");
+        detours.connected(&peer);
+        assert!(!detours.is_wanted(&peer));
+    }
+
+    #[test]
+    fn circuits_over_which_nothing_goes_are_idle_whoever_opened_them() {
+        let (mut detours, one, other) = (Detours::default(), PeerId::random(), PeerId::random());
+        let after_ms = limits::CIRCUIT_IDLE_AFTER.as_millis() as u64;
+        detours.opened(id(1), one, 0);
+        detours.opened(id(2), other, 10);
+        detours.carry(other, id(2), 0);
+        assert!(detours.idle(&HashMap::new(), after_ms - 1).is_empty());
+        assert_eq!(
+            detours.idle(&HashMap::new(), u64::MAX),
+            [(id(1), one)],
+            "another rule ends those that carry content"
+        );
+        assert!(detours.idle(&HashMap::from([(one, 5)]), after_ms + 4).is_empty());
+        assert_eq!(detours.idle(&HashMap::from([(one, 5)]), after_ms + 5), [(id(1), one)]);
+        detours.closed(id(1), 0, false, after_ms);
+        assert!(detours.idle(&HashMap::new(), u64::MAX).is_empty());
     }
 
     #[test]

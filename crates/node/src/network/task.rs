@@ -253,7 +253,6 @@ impl Task {
         self.dial_fallbacks(now_ms);
         self.close_idle_beside();
         self.take_detours(now_ms);
-        self.close_idle_circuits();
         self.announce_again(now_ms);
         self.close_idle(now_ms);
         if self.first.is_due(now_ms) {

@@ -202,6 +202,12 @@ impl Behaviour {
         self.answering.contains_key(peer)
     }
 
+    /// Whether an attempt with this peer is under way, whoever dials.
+    #[must_use]
+    pub fn is_signalling(&self, peer: &PeerId) -> bool {
+        self.dials.contains_key(peer) || self.answering.contains_key(peer)
+    }
+
     /// Forgets attempts with this peer that have come to a connection and are only being tidied up: that connection is no more,
     /// or nobody would ask for another.
     fn settle(&mut self, peer: &PeerId) {

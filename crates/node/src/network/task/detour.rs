@@ -98,10 +98,13 @@ impl Task {
         self.traffic.used(|peer| self.peers.is_direct(peer) || !self.peers.circuits(peer).is_empty())
     }
 
-    /// Closes circuits that nobody uses any more. Those that others opened take up what this node has room for.
-    pub(super) fn close_idle_circuits(&mut self) {
-        for id in self.detours.idle(&self.used(), platform::monotonic_ms()) {
-            self.swarm.close_connection(id);
+    /// Closes circuits that nobody uses any more, `used` being [`Self::used`]. Those that others opened take up what this node has
+    /// room for.
+    pub(super) fn close_idle_circuits(&mut self, used: &HashMap<PeerId, u64>, now_ms: u64) {
+        for (id, peer) in self.detours.idle(used, now_ms) {
+            if !self.swarm.behaviour().signalling.is_signalling(&peer) {
+                self.swarm.close_connection(id);
+            }
         }
         for (id, peer) in self.detours.circuits() {
             if self.paths.is_idle(&peer, Way::Relayed) {

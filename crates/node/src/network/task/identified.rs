@@ -4,8 +4,9 @@ use super::Task;
 use crate::{
     limits::{self, protocol},
     network::peers::{self, Source},
+    records::Records,
 };
-use libp2p::{Multiaddr, PeerId, identify, multiaddr::Protocol, relay};
+use libp2p::{Multiaddr, PeerId, identify, kad, multiaddr::Protocol, relay};
 
 /// Of a peer's addresses those that others are told: few and short enough that an answer with as many peers and providers as it
 /// may name is still one that they read. One of each kind comes first, so that everybody finds one to dial.
@@ -50,7 +51,7 @@ impl Task {
             for address in &plain {
                 self.peers.remember(peer, address.clone(), Source::Verified);
             }
-            self.route(peer, for_dht(plain));
+            route(&mut self.swarm.behaviour_mut().kademlia, peer, &for_dht(plain));
         }
         if server && let Some(stun) = &self.stun {
             stun.set(self.peers.stun_servers());
@@ -60,31 +61,30 @@ impl Task {
             self.reserve();
         }
     }
+}
 
-    /// Where the routing table has a server from now on. What it had before and was not named again goes: Kademlia would keep it,
-    /// and a peer that names others again and again would be all that its answers hold.
-    fn route(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
-        if addresses.is_empty() {
-            return;
-        }
-        let kademlia = &mut self.swarm.behaviour_mut().kademlia;
-        for address in &addresses {
-            kademlia.add_address(&peer, address.clone());
-        }
-        let mut stale = Vec::new();
-        if let Some(bucket) = kademlia.kbucket(peer) {
-            let of_peer = bucket.iter().filter(|entry| *entry.node.key.preimage() == peer);
-            for known in of_peer.flat_map(|entry| entry.node.value.iter().cloned().collect::<Vec<_>>()) {
-                let plain = peers::split_peer(known.clone()).map_or(known, |(_, plain)| plain);
-                if !addresses.contains(&plain) {
-                    stale.push(plain);
-                }
-            }
-        }
-        for address in stale {
-            kademlia.remove_address(&peer, &address);
+/// Where the routing table has a server from now on. What it had before and was not named again goes: Kademlia would keep it, and
+/// a peer that names others again and again would be all that its answers hold.
+fn route(kademlia: &mut kad::Behaviour<Records>, peer: PeerId, addresses: &[Multiaddr]) {
+    if addresses.is_empty() {
+        return;
+    }
+    for address in addresses {
+        kademlia.add_address(&peer, address.clone());
+    }
+    for known in routed(kademlia, peer) {
+        let plain = peers::split_peer(known.clone()).map_or(known, |(_, plain)| plain);
+        if !addresses.contains(&plain) {
+            kademlia.remove_address(&peer, &plain);
         }
     }
+}
+
+/// Where the routing table has a peer.
+fn routed(kademlia: &mut kad::Behaviour<Records>, peer: PeerId) -> Vec<Multiaddr> {
+    let Some(bucket) = kademlia.kbucket(peer) else { return Vec::new() };
+    let of_peer = bucket.iter().filter(|entry| *entry.node.key.preimage() == peer);
+    of_peer.flat_map(|entry| entry.node.value.iter().cloned().collect::<Vec<_>>()).collect()
 }
 
 #[cfg(test)]
@@ -110,5 +110,24 @@ mod tests {
         let peers = 20 + limits::PROVIDERS_PER_SITE_MAX;
         let each = limits::DHT_ADDRESSES_MAX_BYTES + 2 * limits::ADDRESSES_PER_PEER_MAX + 50;
         assert!(peers * each < 16_384, "{}", peers * each);
+    }
+
+    #[test]
+    fn a_server_that_names_others_again_and_again_has_a_few_addresses_in_the_routing_table() {
+        let (local, peer) = (PeerId::random(), PeerId::random());
+        let mut kademlia = kad::Behaviour::new(local, Records::new(local));
+        let mut last = Vec::new();
+        for round in 1..100 {
+            let named = (1..10).map(|port| format!("/ip4/192.0.2.1/tcp/{}", round * 10 + port).parse().unwrap());
+            last = for_dht(named.collect());
+            route(&mut kademlia, peer, &last);
+        }
+        let mut plain: Vec<_> =
+            routed(&mut kademlia, peer).into_iter().map(|known| peers::split_peer(known).unwrap().1).collect();
+        plain.sort();
+        last.sort();
+        assert!(plain == last && !plain.is_empty(), "{plain:?}");
+        route(&mut kademlia, peer, &[]);
+        assert_eq!(routed(&mut kademlia, peer).len(), last.len(), "who names none stays where it is");
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     },
 };
 use libp2p::PeerId;
+use std::collections::HashMap;
 
 impl Task {
     /// Looks for first contacts that went away. To a tab each try costs of what it may begin, and it has others.
@@ -29,14 +30,21 @@ impl Task {
         self.dial_first_contacts(known);
     }
 
-    /// Lets go of what carries nothing: a tab's connections are few.
+    /// Lets go of what carries nothing.
     pub(super) fn close_idle(&mut self, now_ms: u64) {
-        if self.role != Role::Tab || now_ms.saturating_sub(self.idle_checked_ms) < limits::IDLE_CHECK.as_millis() as u64
-        {
+        if now_ms.saturating_sub(self.idle_checked_ms) < limits::IDLE_CHECK.as_millis() as u64 {
             return;
         }
         self.idle_checked_ms = now_ms;
         let used = self.used();
+        self.close_idle_circuits(&used, now_ms);
+        if self.role == Role::Tab {
+            self.close_idle_direct(&used, now_ms);
+        }
+    }
+
+    /// A tab's connections are few.
+    fn close_idle_direct(&mut self, used: &HashMap<PeerId, u64>, now_ms: u64) {
         let relays = self.relays_in_use();
         let held = |(peer, is_server): (&PeerId, bool)| Held {
             peer: *peer,
