@@ -1,11 +1,17 @@
 //! The transport between and inside browser engines: Firefox, Chromium, and Chromium as it is about to become.
 
 use crate::interop::{Tab, our_tab_and_our_processes, tab_dials_tab, tabs};
+use anyhow::ensure;
 use meganet_e2e::{
     browser::Options,
     scenario,
-    test_peer::Kind::{self, Js, Ours},
+    test_peer::{
+        Kind::{self, Js, Ours},
+        TestPeer, pages,
+    },
 };
+use serde_json::json;
+use std::rc::Rc;
 
 fn chromium(kind: Kind) -> Tab {
     (kind, Options::default())
@@ -62,5 +68,43 @@ fn firefox_and_processes_dial_each_other() {
 fn a_chromium_that_refuses_changed_offers_and_processes_dial_each_other() {
     scenario::run("engines-strict-processes", async |scenario| {
         our_tab_and_our_processes(scenario, Options::chromium_without_changed_offers()).await
+    });
+}
+
+/// What is opened in the moment in which a connection opens must not take the place of the channel that Noise was done on.
+#[test]
+fn streams_of_new_connections_hold_in_firefox() {
+    const LAPS: usize = 100;
+    const DIAL_AND_ECHO: &str = "
+        const call = async (name, ...given) => JSON.parse(await window.ours.call(name, JSON.stringify(given)));
+        const failed = [];
+        const meet = async (address, lap) => {
+            try {
+                await call('dial', address);
+                await Promise.all([1, 2, 3].map(() => call('echo', address, 20000)));
+            } catch (error) {
+                failed.push(`${lap}: ${error}`);
+            }
+            await call('close', address);
+        };
+        for (let lap = 0; lap < given[1]; lap++) {
+            await Promise.all(given[0].map(address => meet(address, lap)));
+        }
+        return failed;";
+    scenario::run("engines-firefox-new", async |scenario| {
+        let pages = pages(scenario.dir()).await?;
+        let mut addresses = Vec::new();
+        let mut peers = Vec::new();
+        for _ in 0..4 {
+            let options = json!({ "listen": ["/ip4/127.0.0.1/udp/0/webrtc-direct"] });
+            let peer = TestPeer::process(scenario.dir(), Ours, options).await?;
+            addresses.push(peer.address("webrtc-direct")?);
+            peers.push(peer);
+        }
+        let browser = Rc::new(scenario.browser_with("tab", Options::firefox()).await?);
+        let _tab = TestPeer::in_tab(&browser, &pages, Ours, json!({ "per_hour": 10_000 })).await?;
+        let failed: Vec<String> = browser.run(DIAL_AND_ECHO, &[json!(addresses), json!(LAPS)]).await?;
+        ensure!(failed.is_empty(), "{} of {}: {failed:#?}", failed.len(), LAPS * addresses.len());
+        Ok(())
     });
 }

@@ -77,7 +77,7 @@ pub(super) async fn connect(
     let raw = peer_connection.raw.clone();
     let wake = Arc::new(Wake::default());
     let (connection, backend) = connection::pair(wake.clone());
-    let (noise, channel) = backend.hidden_stream();
+    let (noise, channel) = backend.hidden_stream(false);
     let mut task = Task::new(peer_connection, backend, wake, &census);
     let init = RtcDataChannelInit::new();
     init.set_negotiated(true);
