@@ -283,9 +283,11 @@ impl NetworkBehaviour for Gate {
                 if let (Some(lookups), Some(peer), DialError::Transport(errors)) =
                     (&mut self.lookups, failure.peer_id, failure.error)
                 {
-                    // Not where this node itself would not, or may not.
-                    let is_own = |error| Error::within(error).is_some_and(Error::is_own);
-                    let addresses = errors.iter().filter(|(_, error)| !is_own(error)).map(|(address, _)| address);
+                    // Not where this node itself would not, or may not, nor where no relay led to the peer: which ones were
+                    // tried is what others say.
+                    let says_nothing = |error: &Error| error.is_own() || matches!(error, Error::NoRelay { .. });
+                    let counts = |error| !Error::within(error).is_some_and(says_nothing);
+                    let addresses = errors.iter().filter(|(_, error)| counts(error)).map(|(address, _)| address);
                     lookups.failed(peer, addresses, platform::monotonic_ms());
                 }
             }

@@ -97,8 +97,10 @@ pub const PROVIDED_PER_PEER_MAX: usize = 1_000;
 pub const RECORD_TTL: Duration = Duration::from_secs(48 * 3_600);
 /// How often what is held is announced again: three times in a record's life.
 pub const REANNOUNCE_INTERVAL: Duration = Duration::from_secs(12 * 3_600);
-/// Addresses kept of one peer, and peers whose addresses are kept.
+/// Addresses kept of one peer.
 pub const ADDRESSES_PER_PEER_MAX: usize = 8;
+/// Bytes of one that is dialled because others say so: Kademlia tells of where it has dialled. One through two relays fits.
+pub const ADDRESS_MAX_BYTES: usize = 256;
 /// Bytes of all addresses that the DHT is told of one peer, each with the peer's id at its end. libp2p's readers take an answer of
 /// 16,384 bytes, which names up to 20 peers and as many providers.
 pub const DHT_ADDRESSES_MAX_BYTES: usize = 330;
@@ -111,6 +113,7 @@ pub const DHT_KEY_MAX_BYTES: usize = 64;
 pub const CIRCUITS_PER_PEER_MAX: usize = 32;
 /// A circuit over which nothing goes is closed after this: signalling is done by then.
 pub const CIRCUIT_IDLE_AFTER: Duration = Duration::from_secs(30);
+/// Peers whose addresses are kept.
 pub const ADDRESS_BOOK_PEERS_MAX: usize = 1_000;
 
 /// One DHT query ends after this at the latest; "not found" is said within 10 s.

@@ -5,19 +5,57 @@
 //! to expire first instead of turning newcomers away, and one peer cannot fill the table. A full table lets go of what is
 //! farthest from this node, which others are nearer to keep (Kademlia's distance), and never of this node's own.
 
-use crate::{limits, network::for_dht, platform::Instant};
+use crate::{limits, platform::Instant};
 use libp2p::{
-    PeerId,
+    Multiaddr, PeerId,
     kad::{
         KBucketDistance, KBucketKey, ProviderRecord, Record, RecordKey,
         store::{Error, RecordStore, Result},
     },
+    multiaddr::Protocol,
 };
 use meganet_core::head::{Head, HeadDecision, compare};
 use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 /// A full table is searched for expired entries this often at most.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// Of a peer's addresses, without the peer at their ends, those that others are told: few and short enough that an answer with as
+/// many peers and providers as it may name is still one that they read. One of each kind comes first, so that everybody finds one
+/// to dial. Circuits that are not signalled over are for nobody to dial.
+pub(crate) fn for_dht(addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
+    let mut of_kind = [0; 4];
+    let mut ranked: Vec<_> = addresses
+        .into_iter()
+        .filter_map(|address| {
+            let kind = kind(&address)?;
+            let count = of_kind.get_mut(kind).map_or(0, |count| std::mem::replace(count, *count + 1));
+            Some((count, kind, address))
+        })
+        .collect();
+    ranked.sort_by_key(|(count, kind, _)| (*count, *kind));
+    let mut left = limits::DHT_ADDRESSES_MAX_BYTES;
+    ranked.retain(|(_, _, address)| {
+        let bytes = address.len() + limits::DHT_PEER_SUFFIX_BYTES;
+        let fits = bytes <= left;
+        left -= if fits { bytes } else { 0 };
+        fits
+    });
+    ranked.into_iter().map(|(_, _, address)| address).take(limits::ADDRESSES_PER_PEER_MAX).collect()
+}
+
+/// Kinds of addresses, the ones that a tab can dial first.
+fn kind(address: &Multiaddr) -> Option<usize> {
+    let has = |wanted: fn(&Protocol<'_>) -> bool| address.iter().any(|part| wanted(&part));
+    match address {
+        // One that names no relay leads nowhere.
+        _ if meganet_transport::is_signalled(address) => (address.iter().count() > 1).then_some(1),
+        _ if has(|part| matches!(part, Protocol::P2pCircuit)) => None,
+        _ if meganet_transport::is_websocket(address) => Some(2),
+        _ if has(|part| matches!(part, Protocol::WebRTCDirect)) => Some(0),
+        _ => Some(3),
+    }
+}
 
 /// Heads and providers that other peers asked this node to keep.
 pub struct Records {
@@ -163,7 +201,15 @@ impl RecordStore for Records {
         if record.key.as_ref().len() > limits::DHT_KEY_MAX_BYTES {
             return Err(Error::ValueTooLarge);
         }
-        record.addresses = for_dht(record.addresses);
+        // Kademlia puts the provider at the end of each, and does so again when it tells of them.
+        let provider = Some(Protocol::P2p(record.provider));
+        let plain = record.addresses.into_iter().map(|mut address| {
+            if address.iter().last() == provider {
+                address.pop();
+            }
+            address
+        });
+        record.addresses = for_dht(plain.collect());
         if let Some(list) = self.providers.get_mut(&record.key)
             && let Some(entry) = list.iter_mut().find(|entry| entry.provider == record.provider)
         {
@@ -267,6 +313,45 @@ mod tests {
     }
 
     #[test]
+    fn what_others_are_told_of_a_peer_is_short_and_what_a_tab_can_dial_comes_first() {
+        let long = format!("/dns4/{}/tcp/1", "a".repeat(10_000));
+        let mut addresses: Vec<Multiaddr> = vec![long.parse().unwrap()];
+        addresses.extend((1..100).map(|port| format!("/ip4/192.0.2.1/tcp/{port}").parse::<Multiaddr>().unwrap()));
+        let hash = "uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g";
+        let webrtc: Multiaddr = format!("/ip4/192.0.2.1/udp/1/webrtc-direct/certhash/{hash}").parse().unwrap();
+        let websocket: Multiaddr = "/ip4/192.0.2.1/tcp/1/ws".parse().unwrap();
+        addresses.extend(std::iter::repeat_n(webrtc.clone(), 10));
+        addresses.push(websocket.clone());
+        let told = for_dht(addresses);
+        assert_eq!(told.first(), Some(&webrtc));
+        assert!(told.contains(&websocket), "one of each kind: {told:?}");
+        let bytes: usize = told.iter().map(|address| address.len() + limits::DHT_PEER_SUFFIX_BYTES).sum();
+        assert!(told.len() > 3 && bytes <= limits::DHT_ADDRESSES_MAX_BYTES, "{} of {bytes} bytes", told.len());
+        // As many as an answer may name: the closest and the providers, with what a message adds for each.
+        let peers = 20 + limits::PROVIDERS_PER_SITE_MAX;
+        let each = limits::DHT_ADDRESSES_MAX_BYTES + 2 * limits::ADDRESSES_PER_PEER_MAX + 50;
+        assert!(peers * each < 16_384, "{}", peers * each);
+    }
+
+    #[test]
+    fn a_tab_is_found_through_as_many_relays_as_there_is_room_for() {
+        let (mut records, tab) = (Records::new(PeerId::random()), PeerId::random());
+        let mut record = provider(1, tab, Instant::now() + Duration::from_secs(60));
+        let hash = "uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g";
+        for host in 1..=3 {
+            let relay = format!("/ip4/192.0.2.{host}/udp/1/webrtc-direct/certhash/{hash}/p2p/{}", PeerId::random());
+            for end in ["/p2p-circuit", "/p2p-circuit/webrtc"] {
+                record.addresses.push(format!("{relay}{end}/p2p/{tab}").parse().unwrap());
+            }
+        }
+        record.addresses.push(format!("/webrtc/p2p/{tab}").parse().unwrap());
+        records.add_provider(record.clone()).unwrap();
+        let held = records.providers(&record.key).remove(0).addresses;
+        assert_eq!(held.len(), 2, "{held:?}");
+        assert!(held.iter().all(meganet_transport::is_signalled));
+    }
+
+    #[test]
     fn a_provider_names_a_few_short_addresses_under_a_short_key() {
         let mut records = Records::new(PeerId::random());
         let later = Instant::now() + Duration::from_secs(60);
@@ -276,7 +361,11 @@ mod tests {
         record.addresses.push("/ip4/192.0.2.1/tcp/1".parse().unwrap());
         records.add_provider(record.clone()).unwrap();
         let held = records.providers(&record.key);
-        let bytes: usize = held.iter().flat_map(|record| &record.addresses).map(libp2p::Multiaddr::len).sum();
+        let bytes: usize = held
+            .iter()
+            .flat_map(|record| &record.addresses)
+            .map(|address| address.len() + limits::DHT_PEER_SUFFIX_BYTES)
+            .sum();
         assert!((1..=limits::DHT_ADDRESSES_MAX_BYTES).contains(&bytes), "{bytes}");
         record.key = RecordKey::new(&[7; limits::DHT_KEY_MAX_BYTES + 1]);
         assert!(records.add_provider(record).is_err());

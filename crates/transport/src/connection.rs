@@ -255,4 +255,21 @@ mod tests {
         backend.on_stream_over();
         assert_eq!(backend.0.lock().streams, 1);
     }
+
+    #[test]
+    fn the_server_closes_the_channel_of_noise_and_the_client_follows() {
+        for is_server in [true, false] {
+            let (_connection, backend) = pair(Arc::new(Nobody));
+            let (stream, channel) = backend.hidden_stream(is_server);
+            drop(stream);
+            while channel.next_message().is_some() {}
+            let follows_ms = crate::stream::OPENER_CLOSES_WITHIN.as_millis() as u64;
+            // What was dropped waits for the other end's word that it knows.
+            let over_ms = 2 * crate::proto::state::FIN_ACK_TIMEOUT.as_millis() as u64;
+            channel.handle_timeout(over_ms);
+            while channel.next_message().is_some() {}
+            assert_eq!(channel.may_close(over_ms), is_server);
+            assert!(channel.may_close(over_ms + follows_ms));
+        }
+    }
 }

@@ -37,7 +37,6 @@ pub(crate) use detours::Willing;
 pub(crate) use first_contact::JoinState;
 pub(crate) use peers::Peer;
 pub(crate) use reach::Within;
-pub(crate) use task::identified::for_dht;
 pub(crate) use unreachable::Unreachable;
 
 /// Why a node could not start.

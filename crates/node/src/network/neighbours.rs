@@ -6,29 +6,30 @@ use std::collections::{HashMap, VecDeque};
 
 /// Peers that were told of, kept until there is room.
 const CANDIDATES_MAX: usize = 64;
-/// What one peer tells of may take one part of so many of the list, and of the connections begun within an hour.
-const TELLER_SHARE: usize = 4;
+/// Of what one peer tells so many are kept: it must not fill the list.
+const CANDIDATES_PER_TELLER_MAX: usize = 16;
 const HOUR_MS: u64 = 3_600_000;
 
 /// Whom to connect to next.
 #[derive(Default)]
 pub(super) struct Neighbours {
-    /// With who told of each.
+    /// With who told of each: several may tell of the same.
     candidates: VecDeque<(PeerId, PeerId)>,
     /// When each was tried, monotonic ms.
     tried: HashMap<PeerId, u64>,
-    /// When connections were begun, monotonic ms.
+    /// When connections were begun (monotonic ms), and who had told of the peer.
     begun: VecDeque<(u64, PeerId)>,
 }
 
 impl Neighbours {
-    /// Somebody told of a peer that can be dialled. Of what one peer tells a few are kept: it must not fill the list.
+    /// Somebody told of a peer that can be dialled.
     pub fn told_of(&mut self, peer: PeerId, by: PeerId) {
-        if self.candidates.iter().any(|(known, _)| *known == peer) {
+        if self.candidates.contains(&(peer, by)) {
             return;
         }
-        if self.candidates.iter().filter(|(_, teller)| *teller == by).count() >= CANDIDATES_MAX / TELLER_SHARE
-            && let Some(oldest) = self.candidates.iter().position(|(_, teller)| *teller == by)
+        let is_by = |(_, teller): &(PeerId, PeerId)| *teller == by;
+        if self.candidates.iter().filter(|told| is_by(told)).count() >= CANDIDATES_PER_TELLER_MAX
+            && let Some(oldest) = self.candidates.iter().position(is_by)
         {
             self.candidates.remove(oldest);
         }
@@ -38,7 +39,8 @@ impl Neighbours {
         self.candidates.push_back((peer, by));
     }
 
-    /// The peer to dial now, while `connected` others are there; `is_connected` tells who need not be dialled.
+    /// The peer to dial now, while `connected` others are there; `is_connected` tells who need not be dialled. It is one of whoever
+    /// told of the fewest that were dialled within the hour: who tells of many gets what the others leave.
     pub fn next(&mut self, connected: usize, now_ms: u64, is_connected: impl Fn(&PeerId) -> bool) -> Option<PeerId> {
         self.begun.retain(|(at, _)| now_ms.saturating_sub(*at) < HOUR_MS);
         self.tried.retain(|_, at| now_ms.saturating_sub(*at) < limits::NEIGHBOUR_RETRY.as_millis() as u64);
@@ -46,13 +48,10 @@ impl Neighbours {
             return None;
         }
         self.candidates.retain(|(peer, _)| !is_connected(peer));
-        let begun = &self.begun;
-        let has_share = |by: &PeerId| {
-            begun.iter().filter(|(_, teller)| teller == by).count() < limits::NEIGHBOUR_DIALS_PER_HOUR / TELLER_SHARE
-        };
-        let tried = &self.tried;
-        let place = self.candidates.iter().position(|(peer, by)| !tried.contains_key(peer) && has_share(by))?;
-        let (peer, by) = self.candidates.remove(place)?;
+        let begun_of = |by: &PeerId| self.begun.iter().filter(|(_, teller)| teller == by).count();
+        let untried = self.candidates.iter().filter(|(peer, _)| !self.tried.contains_key(peer));
+        let (peer, by) = *untried.min_by_key(|(_, by)| begun_of(by))?;
+        self.candidates.retain(|(other, _)| *other != peer);
         self.tried.insert(peer, now_ms);
         self.begun.push_back((now_ms, by));
         Some(peer)
@@ -85,15 +84,22 @@ mod tests {
     }
 
     #[test]
-    fn who_tells_of_many_takes_neither_the_list_nor_the_hour() {
+    fn who_tells_of_many_gets_what_the_others_leave() {
         let mut neighbours = Neighbours::default();
-        let (liar, honest, living) = (PeerId::random(), PeerId::random(), PeerId::random());
-        neighbours.told_of(living, honest);
+        let (liar, honest) = (PeerId::random(), PeerId::random());
+        let living: Vec<_> = (0..5).map(|_| PeerId::random()).collect();
+        // It names the living ones first, when its own have been dialled: they are not its to keep.
         for _ in 0..10 * CANDIDATES_MAX {
             neighbours.told_of(PeerId::random(), liar);
         }
-        let dials: Vec<_> = std::iter::from_fn(|| neighbours.next(0, 0, |_| false)).collect();
-        assert!(dials.contains(&living));
-        assert_eq!(dials.len(), 1 + limits::NEIGHBOUR_DIALS_PER_HOUR / TELLER_SHARE);
+        let alone = (0..10).filter(|_| neighbours.next(0, 0, |_| false).is_some()).count();
+        assert_eq!(alone, 10, "nobody else told of any");
+        living.iter().for_each(|peer| neighbours.told_of(*peer, liar));
+        living.iter().for_each(|peer| neighbours.told_of(*peer, honest));
+        for _ in 0..10 * CANDIDATES_MAX {
+            neighbours.told_of(PeerId::random(), liar);
+        }
+        let next: Vec<_> = (0..5).filter_map(|_| neighbours.next(0, 0, |_| false)).collect();
+        assert_eq!(next, living);
     }
 }

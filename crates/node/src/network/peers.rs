@@ -76,13 +76,19 @@ fn goes_through_a_relay(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
 }
 
-/// The first IP address in a multiaddr.
+/// The IP address that a multiaddr begins with, if that is its only host: of several it is for each transport to say which it dials.
 pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
-    address.iter().find_map(|part| match part {
-        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
-        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
+    let mut hosts = address.iter().take_while(|part| !matches!(part, Protocol::P2pCircuit)).filter(is_host);
+    match (address.iter().next(), hosts.next(), hosts.next()) {
+        (Some(Protocol::Ip4(ip)), Some(_), None) => Some(IpAddr::V4(ip)),
+        (Some(Protocol::Ip6(ip)), Some(_), None) => Some(IpAddr::V6(ip)),
         _ => None,
-    })
+    }
+}
+
+fn is_host(part: &Protocol<'_>) -> bool {
+    let is_name = matches!(part, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_));
+    is_name || matches!(part, Protocol::Ip4(_) | Protocol::Ip6(_))
 }
 
 /// How far an address reaches; a wider one is greater.
@@ -356,8 +362,9 @@ impl Peers {
             relay.pop();
             let Some(relay) = Signalled::relay_of(&relay) else { return false };
             return match split_peer(relay) {
-                // One that is connected now may be gone when it is needed, and would be dialled there.
-                Some((peer, plain)) if ip_of(&plain).is_none() => self.is_direct(&peer),
+                // Without an address it is used while it is connected. One that has any may be gone when it is needed, and would be
+                // dialled there.
+                Some((peer, plain)) if plain == Multiaddr::empty().with(Protocol::WebRTC) => self.is_direct(&peer),
                 Some((peer, plain)) => self.may_dial(&plain) || self.own_addresses(&peer).contains(&plain),
                 None => false,
             };
@@ -467,7 +474,22 @@ mod tests {
         {
             assert!(!peers.may_dial(&address(nobody)), "{nobody}");
         }
-        peers.connected(PeerId::random(), ConnectionId::new_unchecked(1), address("/ip4/192.168.1.7/tcp/1"), false);
+        // A transport may take another part for the host than the first.
+        for two in ["/ip4/1.2.3.4/ip4/192.168.1.1/tcp/22", "/ip4/1.2.3.4/dns4/router.local/tcp/80/ws"] {
+            assert!(!peers.may_dial(&address(two)), "{two}");
+        }
+        let relay = PeerId::random();
+        peers.connected(relay, ConnectionId::new_unchecked(1), address("/ip4/192.168.1.7/tcp/1"), false);
+        for (at, is_good) in [
+            ("/webrtc", true),
+            ("/ip4/1.2.3.4/udp/1/quic-v1", true),
+            ("/ip4/192.168.1.1/tcp/22", false),
+            ("/ip4/1.2.3.4/ip4/192.168.1.1/tcp/22", false),
+            ("/dns4/router.local/tcp/80/ws", false),
+        ] {
+            let through = address(&format!("{at}/p2p/{relay}/p2p-circuit/webrtc"));
+            assert_eq!(peers.may_dial(&through), is_good, "{through}");
+        }
         assert!(!peers.may_dial(&private), "who comes from there has chosen it");
         peers.reach.trust(&address("/ip4/192.168.1.7/tcp/1"));
         assert!(peers.may_dial(&private) && !peers.may_dial(&loopback), "in a local network its peers are met");

@@ -53,7 +53,7 @@ impl Reach {
 
     fn allows(&self, address: &Multiaddr) -> bool {
         let plain = without_peer(address);
-        if !meganet_transport::can_dial(&plain) {
+        if plain.len() > limits::ADDRESS_MAX_BYTES || !meganet_transport::can_dial(&plain) {
             return false;
         }
         if !meganet_transport::is_signalled(&plain) {

@@ -36,7 +36,12 @@ use meganet_transport::{
     proto::address::Signalled,
     signalling::{self, Way},
 };
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 /// The task looks at its timers at least this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -45,7 +50,7 @@ const FIRST_CONTACT_CHECK: Duration = Duration::from_secs(15);
 
 mod beside;
 mod detour;
-pub(crate) mod identified;
+mod identified;
 mod joining;
 mod meeting;
 mod providers;
@@ -98,10 +103,11 @@ enum Dial {
     FirstContact { peer: PeerId, addresses: Vec<Multiaddr> },
 }
 
-/// A peer's WebSocket addresses, for when it does not answer at the others.
+/// What else to dial a peer at when it does not answer.
 struct Fallback {
     peer: PeerId,
-    addresses: Vec<Multiaddr>,
+    /// One after the other.
+    ways: VecDeque<Vec<Multiaddr>>,
     /// Monotonic ms.
     at_ms: u64,
 }

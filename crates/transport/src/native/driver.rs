@@ -238,7 +238,7 @@ impl Driver {
                 if matches!(closed, Closed::Violated(_)) {
                     // It is told that it has lost the connection.
                     self.rtc.close()?;
-                    self.drain_all().await?;
+                    self.say_goodbye().await?;
                 }
                 return Ok(closed);
             }
@@ -249,7 +249,7 @@ impl Driver {
                 let close_by = *self.close_by.get_or_insert(now + CLOSE_WITHIN);
                 match self.rtc.close() {
                     Ok(()) => {
-                        self.drain_all().await?;
+                        self.say_goodbye().await?;
                         return Ok(Closed::Local);
                     }
                     // SCTP has only begun, and str0m says no word of the end before it has: the other end would wait until it
@@ -337,7 +337,7 @@ impl Driver {
         loop {
             match self.rtc.poll_output()? {
                 Output::Timeout(at) => {
-                    self.pacer.set_rate(self.window.pace());
+                    self.pacer.set_rate(self.window.pace(Instant::now()));
                     while let Some(datagram) = self.pacer.next(Instant::now()) {
                         self.transmit(&datagram).await;
                     }
@@ -349,13 +349,11 @@ impl Driver {
         }
     }
 
-    /// The same, with nothing left to wait.
-    async fn drain_all(&mut self) -> Result<(), RtcError> {
-        self.drain().await?;
-        for datagram in self.pacer.take_all() {
-            self.transmit(&datagram).await;
-        }
-        Ok(())
+    /// Says the last word: what str0m still wants sent, and nothing that waits before it.
+    async fn say_goodbye(&mut self) -> Result<(), RtcError> {
+        self.pacer.clear();
+        self.pacer.set_rate(None);
+        self.drain().await.map(drop)
     }
 
     /// A full socket buffer drops, as a network would; SCTP sends it again.

@@ -36,9 +36,11 @@ impl Pacer {
         Self { waiting: VecDeque::new(), pace: None, credit: BURST_BYTES, at: now }
     }
 
-    /// Bytes that the other end acknowledges a second; none: nothing is held back.
+    /// Bytes that the other end acknowledges a second; none: nothing is held back, once what waits has left.
     pub fn set_rate(&mut self, rate: Option<f64>) {
-        self.pace = rate.map(|rate| (GAIN * rate).max(PACE_MIN));
+        if rate.is_some() || self.waiting.is_empty() {
+            self.pace = rate.map(|rate| (GAIN * rate).max(PACE_MIN));
+        }
     }
 
     pub fn push(&mut self, datagram: Transmit) {
@@ -69,9 +71,9 @@ impl Pacer {
         (!self.waiting.is_empty()).then(|| self.at + TICK)
     }
 
-    /// All that wait: the connection is over.
-    pub fn take_all(&mut self) -> VecDeque<Transmit> {
-        std::mem::take(&mut self.waiting)
+    /// Forgets what waits: the connection is over, and the word of that is not to be lost behind it.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
     }
 }
 
@@ -112,7 +114,9 @@ mod tests {
         pacer.set_rate(Some(20e6));
         let faster = leave(&mut pacer, begin + 21 * TICK, 10);
         assert!((298_000..303_000).contains(&faster), "{faster}");
-        assert_eq!(pacer.take_all().len(), 1_000 - (at_once + later + faster) / 1_200);
+        pacer.set_rate(None);
+        assert!(leave(&mut pacer, begin + 31 * TICK, 1) < 60_000, "what waits is not set free at once");
+        pacer.clear();
         assert_eq!(pacer.next_at(), None);
     }
 

@@ -21,6 +21,8 @@ const SLOW_MIN_BYTES: usize = 256 * 1024;
 const ROUND_MIN: Duration = Duration::from_millis(20);
 /// A turn is one least window, and no shorter than this.
 const TURN_MIN: Duration = Duration::from_millis(5);
+/// What was measured says something for so long: a path gets better, too.
+const RATE_HOLDS: Duration = Duration::from_secs(1);
 /// A path on which a window takes this long is a long one.
 const LONG_TURN: Duration = Duration::from_millis(20);
 /// Rounds between two trials.
@@ -58,9 +60,9 @@ fn least(rate: f64) -> usize {
 #[derive(Debug)]
 pub(super) struct Window {
     bytes: usize,
-    /// What was acknowledged in the time of one window, bytes a second, once that is known.
-    rate: Option<f64>,
-    /// When the window began that is being acknowledged, and what had been by then.
+    /// What was acknowledged in the turn before, bytes a second, and when that ended.
+    rate: Option<(f64, Instant)>,
+    /// When the turn began, and what had been acknowledged by then.
     turn: Option<(Instant, u64)>,
     trial: Trial,
     /// When the round began, and what had been acknowledged by then. None runs while there is too little to send.
@@ -83,9 +85,11 @@ impl Window {
 
     /// What the other end acknowledges, bytes a second, if more is on a long path than its socket has room for at once. On a short
     /// one it reads meanwhile, and timers are too coarse for it.
-    pub fn pace(&self) -> Option<f64> {
-        let is_long = |rate: &f64| self.bytes as f64 >= rate * LONG_TURN.as_secs_f64();
-        self.rate.filter(|rate| self.bytes > WINDOW_MIN_BYTES && is_long(rate))
+    pub fn pace(&self, now: Instant) -> Option<f64> {
+        let (rate, at) = self.rate?;
+        let is_long = self.bytes as f64 >= rate * LONG_TURN.as_secs_f64();
+        let is_recent = now.saturating_duration_since(at) < RATE_HOLDS;
+        (self.bytes > WINDOW_MIN_BYTES && is_long && is_recent).then_some(rate)
     }
 
     /// There was nothing more to send: what this round moves says nothing of the path.
@@ -116,7 +120,7 @@ impl Window {
         let (elapsed, moved) = (now.saturating_duration_since(since), acknowledged.saturating_sub(before));
         if elapsed >= TURN_MIN && moved >= WINDOW_MIN_BYTES as u64 {
             self.turn = Some((now, acknowledged));
-            self.rate = Some(moved as f64 / elapsed.as_secs_f64());
+            self.rate = Some((moved as f64 / elapsed.as_secs_f64(), now));
         }
     }
 
@@ -217,6 +221,19 @@ mod tests {
     #[test]
     fn a_slower_link_still_makes_nobody_wait_long() {
         assert_eq!([1e5, 4e5, 8e5, 1.3e6, 4e6, 5e6].map(least), [64, 64, 128, 256, 256, 64].map(|kib| kib * 1024));
+    }
+
+    #[test]
+    fn only_what_fills_a_long_path_is_paced_and_not_for_long() {
+        let mut window = Window::default();
+        let begin = Instant::now();
+        runs(&mut window, &FAR, 2.0);
+        let at = begin + Duration::from_secs(2);
+        assert!(window.pace(at).is_some_and(|rate| rate > 10e6), "{window:?}");
+        assert_eq!(window.pace(at + 2 * RATE_HOLDS), None, "it is idle since");
+        let mut window = Window::default();
+        runs(&mut window, &LOOPBACK, 2.0);
+        assert_eq!(window.pace(begin + Duration::from_secs(2)), None);
     }
 
     #[test]

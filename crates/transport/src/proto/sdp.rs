@@ -154,6 +154,12 @@ pub fn check(sdp: &str) -> Result<usize, SdpError> {
 pub struct Named(HashMap<IpAddr, usize>);
 
 impl Named {
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Whether a candidate counts, with those that came before it.
     pub fn admits(&mut self, target: &Target) -> bool {
         // A name is a browser's to resolve.

@@ -95,11 +95,11 @@ pub enum SignalError {
     /// The stream ended before both descriptions were there.
     #[error("the remote peer ended signalling too early")]
     Ended,
-    /// No candidates met.
+    /// Both ends named addresses, and no two of them met.
     #[error("no direct path was found")]
     NoPath,
-    /// The backend gave up before both descriptions were there.
-    #[error("the connection failed before both ends had described themselves")]
+    /// The backend gave up before both descriptions and an address of the other end were there.
+    #[error("the connection failed before both ends had said where they are")]
     Failed,
     /// It took too long.
     #[error("no connection within {} s", SIGNALING_TIMEOUT.as_secs())]
@@ -177,10 +177,10 @@ impl Signalling {
         Ok(())
     }
 
-    /// Only once both descriptions are there, and somewhere to reach the other end at, does a failure say that there is no path.
+    /// Only once both descriptions are there, and an address of the other end, does a failure say that there is no path.
     fn on_failed(&self, before: SignalError) -> Result<(), SignalError> {
         match self.stage {
-            Stage::Trading if self.candidates > 0 => Err(SignalError::NoPath),
+            Stage::Trading if self.named.is_any() => Err(SignalError::NoPath),
             Stage::Done => Ok(()),
             _ => Err(before),
         }
@@ -280,7 +280,7 @@ impl Signalling {
     /// Ends an attempt that took too long.
     ///
     /// # Errors
-    /// [`SignalError::NoPath`] when both descriptions are there, [`SignalError::TimedOut`] otherwise.
+    /// [`SignalError::NoPath`] when both descriptions and an address of the other end are there, [`SignalError::TimedOut`] otherwise.
     pub fn handle_timeout(&mut self, now_ms: u64) -> Result<(), SignalError> {
         if now_ms >= self.deadline_ms { self.on_failed(SignalError::TimedOut) } else { Ok(()) }
     }

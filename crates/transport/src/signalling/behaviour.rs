@@ -49,7 +49,7 @@ pub const INBOUND_ATTEMPTS_MAX: usize = 16;
 pub const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// So often one after the other an attempt of a peer's takes the place of its own before that was not connected.
 pub const REPLACEMENTS_MAX: u8 = 3;
-/// The same of dials.
+/// Dials of this node's under way at once; further ones are refused.
 pub const OUTBOUND_ATTEMPTS_MAX: usize = 32;
 
 /// What a node may want to know.

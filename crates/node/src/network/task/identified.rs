@@ -2,44 +2,11 @@
 
 use super::Task;
 use crate::{
-    limits::{self, protocol},
+    limits::protocol,
     network::peers::{self, Source},
-    records::Records,
+    records::{Records, for_dht},
 };
-use libp2p::{Multiaddr, PeerId, identify, kad, multiaddr::Protocol, relay};
-
-/// Of a peer's addresses those that others are told: few and short enough that an answer with as many peers and providers as it
-/// may name is still one that they read. One of each kind comes first, so that everybody finds one to dial.
-pub(crate) fn for_dht(addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
-    let mut of_kind = [0; 4];
-    let mut ranked: Vec<_> = addresses
-        .into_iter()
-        .map(|address| {
-            let kind = kind(&address);
-            let count = of_kind.get_mut(kind).map_or(0, |count| std::mem::replace(count, *count + 1));
-            (count, kind, address)
-        })
-        .collect();
-    ranked.sort_by_key(|(count, kind, _)| (*count, *kind));
-    let mut left = limits::DHT_ADDRESSES_MAX_BYTES;
-    ranked.retain(|(_, _, address)| {
-        let bytes = address.len() + limits::DHT_PEER_SUFFIX_BYTES;
-        let fits = bytes <= left;
-        left -= if fits { bytes } else { 0 };
-        fits
-    });
-    ranked.into_iter().map(|(_, _, address)| address).take(limits::ADDRESSES_PER_PEER_MAX).collect()
-}
-
-/// Kinds of addresses, the ones that a tab can dial first.
-fn kind(address: &Multiaddr) -> usize {
-    match address {
-        _ if meganet_transport::is_signalled(address) => 1,
-        _ if meganet_transport::is_websocket(address) => 2,
-        _ if address.iter().any(|part| matches!(part, Protocol::WebRTCDirect)) => 0,
-        _ => 3,
-    }
-}
+use libp2p::{Multiaddr, PeerId, identify, kad, relay};
 
 impl Task {
     pub(super) fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
@@ -90,27 +57,6 @@ fn routed(kademlia: &mut kad::Behaviour<Records>, peer: PeerId) -> Vec<Multiaddr
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_others_are_told_of_a_peer_is_short_and_what_a_tab_can_dial_comes_first() {
-        let long = format!("/dns4/{}/tcp/1", "a".repeat(10_000));
-        let mut addresses: Vec<Multiaddr> = vec![long.parse().unwrap()];
-        addresses.extend((1..100).map(|port| format!("/ip4/192.0.2.1/tcp/{port}").parse::<Multiaddr>().unwrap()));
-        let hash = "uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g";
-        let webrtc: Multiaddr = format!("/ip4/192.0.2.1/udp/1/webrtc-direct/certhash/{hash}").parse().unwrap();
-        let websocket: Multiaddr = "/ip4/192.0.2.1/tcp/1/ws".parse().unwrap();
-        addresses.extend(std::iter::repeat_n(webrtc.clone(), 10));
-        addresses.push(websocket.clone());
-        let told = for_dht(addresses);
-        assert_eq!(told.first(), Some(&webrtc));
-        assert!(told.contains(&websocket), "one of each kind: {told:?}");
-        let bytes: usize = told.iter().map(|address| address.len() + limits::DHT_PEER_SUFFIX_BYTES).sum();
-        assert!(told.len() > 3 && bytes <= limits::DHT_ADDRESSES_MAX_BYTES, "{} of {bytes} bytes", told.len());
-        // As many as an answer may name: the closest and the providers, with what a message adds for each.
-        let peers = 20 + limits::PROVIDERS_PER_SITE_MAX;
-        let each = limits::DHT_ADDRESSES_MAX_BYTES + 2 * limits::ADDRESSES_PER_PEER_MAX + 50;
-        assert!(peers * each < 16_384, "{}", peers * each);
-    }
 
     #[test]
     fn a_server_that_names_others_again_and_again_has_a_few_addresses_in_the_routing_table() {

@@ -21,7 +21,7 @@ use meganet_core::{
     limits::{PEER_LIST_ADDRESS_MAX_BYTES, PEER_LIST_MAX_PEERS},
     peer_list::PeerEntry,
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::VecDeque};
 
 impl Task {
     /// How to connect directly to a peer that is not connected so: WebSocket is for when the others do not answer, and signalling
@@ -46,17 +46,20 @@ impl Task {
         signalled.dedup();
         let mut ways = [direct, websocket, signalled].into_iter().filter(|addresses| !addresses.is_empty());
         let now = ways.next().unwrap_or_default();
-        self.fall_back_later(peer, ways.flatten().collect());
+        self.fall_back_later(peer, ways.collect());
         // There may be a relayed connection, or a dial to an address of before a restart: neither must hold this one up.
         DialOpts::peer_id(peer).addresses(now).condition(PeerCondition::Always).build()
     }
 
     /// Remembers what else to try if nothing came of a dial: UDP may be blocked, or nobody be where others said.
-    fn fall_back_later(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
-        if !addresses.is_empty() && self.fallbacks.len() < limits::FALLBACKS_MAX {
+    fn fall_back_later(&mut self, peer: PeerId, ways: VecDeque<Vec<Multiaddr>>) {
+        if ways.is_empty() {
+            return;
+        }
+        self.fallbacks.retain(|fallback| fallback.peer != peer);
+        if self.fallbacks.len() < limits::FALLBACKS_MAX {
             let at_ms = platform::monotonic_ms() + limits::FALLBACK_AFTER.as_millis() as u64;
-            self.fallbacks.retain(|fallback| fallback.peer != peer);
-            self.fallbacks.push(Fallback { peer, addresses, at_ms });
+            self.fallbacks.push(Fallback { peer, ways, at_ms });
         }
     }
 
@@ -69,10 +72,9 @@ impl Task {
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.fallbacks).into_iter().partition(|fallback| fallback.at_ms <= now_ms);
         self.fallbacks = later;
-        for Fallback { peer, addresses, .. } in due {
-            if self.peers.is_direct(&peer) {
-                continue;
-            }
+        for Fallback { peer, mut ways, .. } in due {
+            let Some(addresses) = ways.pop_front().filter(|_| !self.peers.is_direct(&peer)) else { continue };
+            self.fall_back_later(peer, ways);
             let options = DialOpts::peer_id(peer).addresses(addresses.clone()).condition(PeerCondition::Always).build();
             let id = options.connection_id();
             if self.swarm.dial(options).is_ok() {
@@ -125,6 +127,9 @@ impl Task {
         let Some(peer) = self.neighbours.next(connected, now_ms, |peer| peers.is_direct(peer)) else { return };
         let mut addresses = self.peers.addresses(&peer);
         addresses.retain(|address| meganet_transport::can_dial(address) && self.peers.may_dial(address));
+        // It is a candidate because others signal to it: what else they say of it is nothing to begin a peer connection for.
+        let known = self.peers.own_addresses(&peer);
+        addresses.retain(|address| meganet_transport::is_signalled(address) || known.contains(address));
         if !addresses.is_empty() {
             let options = self.dial_options(peer, addresses);
             let _ = self.swarm.dial(options);

@@ -94,15 +94,21 @@ impl Task {
             }
             let options = self.dial_options(dial.peer, dial.addresses.clone());
             let id = options.connection_id();
-            let patience_ms = now_ms + limits::PROVIDER_DIAL_PATIENCE.as_millis() as u64;
             let known = self.peers.own_addresses(&dial.peer);
             let is_signalled = dial.addresses.iter().any(meganet_transport::is_signalled);
+            let is_only_signalled = dial.addresses.iter().all(meganet_transport::is_signalled);
+            let mut patience = limits::PROVIDER_DIAL_PATIENCE;
+            if is_signalled && !is_only_signalled {
+                // Signalling is for when the others do not answer.
+                patience += limits::FALLBACK_AFTER;
+            }
+            let patience_ms = now_ms + patience.as_millis() as u64;
             if is_signalled && !dial.addresses.iter().any(|address| known.contains(address)) {
                 // Without a direct path, or while it is not found, relays may carry what is wanted.
                 let is_told = self.detours.is_told(&dial.peer, now_ms);
                 let due_ms = if is_told { now_ms } else { patience_ms };
                 self.detours.want(dial.peer, due_ms, dial.searchers.clone());
-                if is_told && dial.addresses.iter().all(meganet_transport::is_signalled) {
+                if is_told && is_only_signalled {
                     continue;
                 }
             }
