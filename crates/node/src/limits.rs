@@ -71,6 +71,8 @@ pub const IDLE_AFTER: Duration = Duration::from_secs(300);
 pub const IDLE_KEPT: usize = 8;
 /// Peers with a reservation at a tab that it lets go of for no idleness: as many as it may wish for itself, and some.
 pub const IDLE_RESERVED_KEPT: usize = 8;
+/// A node that is shut down waits so long for its connections to be closed.
+pub const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(1);
 /// Idle connections are looked for this often.
 pub const IDLE_CHECK: Duration = Duration::from_secs(15);
 /// Connections that lookups may begin in a tab in an hour: a third of what it may begin. Beyond it they ask those connected.

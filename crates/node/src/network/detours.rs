@@ -90,9 +90,10 @@ impl Detours {
         }
         let detour = self.wanted.entry(peer).or_default();
         if detour.dialling.is_none() {
+            // A search does not wait for a try that is put off: for a provider that is gone it would go on for minutes.
+            detour.searchers = if detour.not_before_ms > due_ms { Vec::new() } else { searchers };
             let due_ms = due_ms.max(detour.not_before_ms);
             detour.due_ms = Some(detour.due_ms.map_or(due_ms, |earlier| earlier.min(due_ms)));
-            detour.searchers = searchers;
         }
     }
 
@@ -296,7 +297,9 @@ mod tests {
             detours.want(peer, now_ms, Vec::new());
             assert_eq!(detours.due(now_ms), [peer]);
             assert_eq!(detours.next_relay(&peer, &[], &willing, now_ms), None);
-            detours.want(peer, now_ms, Vec::new());
+            let (searcher, mut found) = mpsc::channel(1);
+            detours.want(peer, now_ms, vec![searcher]);
+            assert!(matches!(found.try_recv(), Err(mpsc::TryRecvError::Closed)), "no search waits for it");
             let wait_ms = (min_ms << failure).min(limits::DETOUR_RETRY_MAX.as_millis() as u64);
             assert!(detours.due(now_ms + wait_ms - 1).is_empty() && detours.due(now_ms + wait_ms) == [peer]);
             now_ms += wait_ms;

@@ -80,7 +80,9 @@ pub(crate) enum Request {
         addresses: Vec<Multiaddr>,
     },
     RetryNow,
-    ShutDown,
+    ShutDown {
+        reply: oneshot::Sender<()>,
+    },
     Ban {
         peer: PeerId,
     },
@@ -199,8 +201,9 @@ impl Network {
         self.send(Request::RetryNow).await
     }
 
+    /// Answers when the other ends have been told.
     pub async fn shut_down(&mut self) -> Result<(), Gone> {
-        self.send(Request::ShutDown).await
+        self.ask(|reply| Request::ShutDown { reply }).await
     }
 
     pub async fn ban(&mut self, peer: PeerId) -> Result<(), Gone> {

@@ -241,7 +241,11 @@ impl Task {
                 }
             };
             match next {
-                Next::Request(Some(Request::ShutDown)) => return,
+                Next::Request(Some(Request::ShutDown { reply })) => {
+                    self.close_all().await;
+                    let _ = reply.send(());
+                    return;
+                }
                 Next::Request(Some(request)) => self.on_request(request),
                 Next::Swarm(Some(event)) => self.on_swarm_event(event),
                 Next::Wish => self.dial_beside(),
@@ -331,7 +335,7 @@ impl Task {
             }
             Request::AddBootstrap { addresses } => self.add_bootstrap(addresses),
             // The loop ends on it before it gets here.
-            Request::ShutDown => {}
+            Request::ShutDown { .. } => {}
             Request::RetryNow => self.first.retry_now(),
             Request::Ban { peer } => {
                 tracing::info!(%peer, "banned for this session");

@@ -8,7 +8,9 @@ use crate::{
         first_contact::JoinState,
         idle::{self, Held},
     },
+    platform,
 };
+use futures::{StreamExt, future::select};
 use libp2p::PeerId;
 use std::collections::HashMap;
 
@@ -59,6 +61,20 @@ impl Task {
             tracing::debug!(%peer, "nothing goes over its connection any more");
             let _ = self.swarm.disconnect_peer_id(peer);
         }
+    }
+
+    /// Closes all connections, so that the other ends know at once: who is only gone is waited for by all that they ask the DHT.
+    pub(super) async fn close_all(&mut self) {
+        for peer in self.swarm.connected_peers().copied().collect::<Vec<_>>() {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let within = std::pin::pin!(platform::sleep(limits::SHUT_DOWN_WITHIN));
+        let closing = std::pin::pin!(async {
+            while self.swarm.connected_peers().next().is_some() {
+                let _ = self.swarm.next().await;
+            }
+        });
+        let _ = select(closing, within).await;
     }
 
     /// Whether this node is joined, and yet no first contact is connected.
