@@ -39,6 +39,11 @@ impl Neighbours {
         self.candidates.push_back((peer, by));
     }
 
+    /// What was begun last may cost a second peer connection: it is dialled directly first, and signalled to if nobody answers.
+    pub fn costs_another(&mut self) {
+        self.begun.extend(self.begun.back().copied());
+    }
+
     /// The peer to dial now, while `connected` others are there; `is_connected` tells who need not be dialled. It is one of whoever
     /// told of the fewest that were dialled within the hour: who tells of many gets what the others leave.
     pub fn next(&mut self, connected: usize, now_ms: u64, is_connected: impl Fn(&PeerId) -> bool) -> Option<PeerId> {
@@ -101,5 +106,8 @@ mod tests {
         }
         let next: Vec<_> = (0..5).filter_map(|_| neighbours.next(0, 0, |_| false)).collect();
         assert_eq!(next, living);
+        let before = neighbours.begun.len();
+        neighbours.costs_another();
+        assert_eq!(neighbours.begun.len(), before + 1);
     }
 }

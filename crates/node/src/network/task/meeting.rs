@@ -127,9 +127,11 @@ impl Task {
         let Some(peer) = self.neighbours.next(connected, now_ms, |peer| peers.is_direct(peer)) else { return };
         let mut addresses = self.peers.addresses(&peer);
         addresses.retain(|address| meganet_transport::can_dial(address) && self.peers.may_dial(address));
-        // It is a candidate because others signal to it: what else they say of it is nothing to begin a peer connection for.
-        let known = self.peers.own_addresses(&peer);
-        addresses.retain(|address| meganet_transport::is_signalled(address) || known.contains(address));
+        if addresses.iter().any(meganet_transport::is_signalled)
+            && addresses.iter().any(|address| scope_of(address).is_some() && !meganet_transport::is_websocket(address))
+        {
+            self.neighbours.costs_another();
+        }
         if !addresses.is_empty() {
             let options = self.dial_options(peer, addresses);
             let _ = self.swarm.dial(options);
