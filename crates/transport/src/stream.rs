@@ -38,6 +38,8 @@ pub const OPENER_CLOSES_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) enum Opener {
     Local,
     Remote,
+    /// Each end made the channel under a number agreed before. This end leaves it open until the connection ends.
+    Both,
 }
 
 /// Wakes a backend: a stream has something to send, or is over.
@@ -221,8 +223,14 @@ impl Channel {
         if inner.has_message() || !inner.state.is_over() {
             return false;
         }
-        let since = *inner.over_since_ms.get_or_insert(now_ms);
-        inner.opener == Opener::Local || now_ms.saturating_sub(since) >= OPENER_CLOSES_WITHIN.as_millis() as u64
+        match inner.opener {
+            Opener::Local => true,
+            Opener::Remote => {
+                let since = *inner.over_since_ms.get_or_insert(now_ms);
+                now_ms.saturating_sub(since) >= OPENER_CLOSES_WITHIN.as_millis() as u64
+            }
+            Opener::Both => false,
+        }
     }
 
     /// When to call [`Channel::handle_timeout`] and [`Channel::may_close`] again, ms.

@@ -71,10 +71,8 @@ fn a_chromium_that_refuses_changed_offers_and_processes_dial_each_other() {
     });
 }
 
-/// What is opened in the moment in which a connection opens must not take the place of the channel that Noise was done on. On a
-/// busy machine one of 400 still does: Firefox gives the id away before the end of its own half has arrived.
+/// What is opened in the moment in which a connection opens must not take the place of the channel that Noise was done on.
 #[test]
-#[ignore = "red on a busy machine until the channel of Noise stays open for as long as the connection"]
 fn streams_of_new_connections_hold_in_firefox() {
     const LAPS: usize = 100;
     const DIAL_AND_ECHO: &str = "

@@ -112,7 +112,7 @@ impl Attempt {
         let (_, orders) = mpsc::channel(1);
         let wake = Arc::new(Wake::default());
         let (connection, backend) = connection::pair(wake.clone());
-        let (noise, channel) = backend.hidden_stream(matches!(self.role, Role::Server));
+        let (noise, channel) = backend.hidden_stream();
         let locals = vec![(self.local, self.socket)];
         let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, orders), &self.census);
         driver.tell_when_proven(self.is_proven);
@@ -143,7 +143,7 @@ impl Started {
                 noise.upgrade_outbound(self.noise, info).await?
             }
         };
-        // Whether the other end saw the handshake's channel close in order does not matter.
+        // Whether the other end saw the handshake's stream end in order does not matter.
         let _ = secured.close().await;
         Ok((peer, self.connection))
     }

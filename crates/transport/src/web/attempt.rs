@@ -77,7 +77,7 @@ pub(super) async fn connect(
     let raw = peer_connection.raw.clone();
     let wake = Arc::new(Wake::default());
     let (connection, backend) = connection::pair(wake.clone());
-    let (noise, channel) = backend.hidden_stream(false);
+    let (noise, channel) = backend.hidden_stream();
     let mut task = Task::new(peer_connection, backend, wake, &census);
     let init = RtcDataChannelInit::new();
     init.set_negotiated(true);
@@ -100,7 +100,7 @@ async fn authenticate(identity: &Keypair, stream: Stream, prologue: Vec<u8>) -> 
         libp2p::noise::Error::Io(error) if error.kind() != std::io::ErrorKind::InvalidData => Error::NotConnected,
         error => Error::Noise(error),
     })?;
-    // Whether the other end saw the handshake's channel close in order does not matter.
+    // Whether the other end saw the handshake's stream end in order does not matter.
     let _ = secured.close().await;
     Ok(peer)
 }
