@@ -74,8 +74,7 @@ impl Reach {
         if is_tab {
             allowed = with_one_webrtc_direct(allowed, &[]);
         }
-        allowed.truncate(limits::ADDRESSES_PER_PEER_MAX);
-        allowed
+        few_of(allowed, &[])
     }
 }
 
@@ -99,6 +98,23 @@ pub(super) fn with_one_webrtc_direct(addresses: Vec<Multiaddr>, known: &[Multiad
         None => platform::some_of(webrtc, 1),
     };
     one.into_iter().chain(others).collect()
+}
+
+/// As many addresses as one peer may have: those that are `known`, and of the others some of each way to reach it, by chance.
+/// Whoever answers a query first must not be the one who chooses them.
+pub(super) fn few_of(addresses: Vec<Multiaddr>, known: &[Multiaddr]) -> Vec<Multiaddr> {
+    if addresses.len() <= limits::ADDRESSES_PER_PEER_MAX {
+        return addresses;
+    }
+    let (mut few, hearsay): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| known.contains(address));
+    few.truncate(limits::ADDRESSES_PER_PEER_MAX);
+    let room = limits::ADDRESSES_PER_PEER_MAX - few.len();
+    let (signalled, others): (Vec<_>, Vec<_>) = hearsay.into_iter().partition(meganet_transport::is_signalled);
+    let of_others = room - signalled.len().min(room / 2);
+    few.extend(platform::some_of(others, of_others));
+    let room = limits::ADDRESSES_PER_PEER_MAX - few.len();
+    few.extend(platform::some_of(signalled, room));
+    few
 }
 
 /// For a behaviour that is asked where peers are: a few addresses within [`Reach`].
@@ -157,6 +173,27 @@ mod tests {
         assert!((0..100).all(|_| with_one_webrtc_direct(all.clone(), &[]).len() == 1));
         assert_eq!(dialled.len(), all.len());
         assert_eq!(with_one_webrtc_direct(Vec::new(), &[at(1)]), []);
+    }
+
+    #[test]
+    fn case_48_of_too_many_addresses_the_known_stay_and_each_of_the_others_has_its_chance() {
+        let at = |port: usize| address(&format!("/ip4/1.2.3.4/tcp/{port}"));
+        let through = |port: usize| address(&format!("{}/p2p/{}/p2p-circuit/webrtc", at(port), PeerId::random()));
+        let max = limits::ADDRESSES_PER_PEER_MAX;
+        let others: Vec<_> = (1..=40).map(at).collect();
+        let signalled: Vec<_> = (1..=40).map(through).collect();
+        let all: Vec<_> = others.iter().chain(&signalled).cloned().collect();
+        let mut seen = HashSet::new();
+        for _ in 0..2_000 {
+            let few = few_of(all.clone(), &others[39..]);
+            assert!(few.len() == max && few[0] == others[39]);
+            assert_eq!(few.iter().filter(|address| signalled.contains(address)).count(), (max - 1) / 2);
+            seen.extend(few);
+        }
+        assert_eq!(seen.len(), all.len());
+        assert_eq!(few_of(signalled.clone(), &[]).len(), max);
+        assert_eq!(few_of(others.clone(), &others).len(), max);
+        assert_eq!(few_of(others[..max].to_vec(), &[]), others[..max]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The swarm's half of `/webrtc`: relayed connections for signalling, who signals with whom, and the end of what is no longer
 //! needed.
 //!
-//! - A dial asks for a signalling stream. It is opened on a relayed connection to the peer; if there is none, its relays are
-//!   dialled, all at once.
+//! - A dial asks for a signalling stream. It is opened on a relayed connection to the peer; if there is none, it is dialled
+//!   through its relays: first those that are connected, all at once, then the others.
 //! - When both ends dial at once, the dial of the lower peer id goes on and the other gives way to it.
 //! - When a connection came of it, the relayed one has done its work and is closed. It is spent from the moment that connection
 //!   is there, which the other end may know first: a dial takes none that is spent, and dials its relays anew where one that it
@@ -17,6 +17,7 @@ use super::{
     link::{self, End, HowFar, Inbound, Opened, Request},
     only::is_relayed_endpoint,
     routes::Routes,
+    under_way::Attempt,
 };
 use crate::{clock, error::Error, proto::address::Signalled};
 use futures::{
@@ -39,18 +40,16 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
-    time::Duration,
 };
 
 /// Attempts of others under way at once; further ones take the place of one that has said nothing yet or is slow, or are
 /// turned away.
 pub const INBOUND_ATTEMPTS_MAX: usize = 16;
-/// An attempt of others that is not connected after this makes room where it is needed: most that succeed do so in less.
-pub const SLOW_AFTER: Duration = Duration::from_secs(5);
-/// So often one after the other an attempt of a peer's takes the place of its own before that was not connected.
-pub const REPLACEMENTS_MAX: u8 = 3;
 /// Dials of this node's under way at once; further ones are refused.
 pub const OUTBOUND_ATTEMPTS_MAX: usize = 32;
+/// Relays that are dialled at once to signal through, beside those that are connected: which they are is hearsay, and each dial
+/// may cost a tab one of its few peer connections.
+pub const STRANGE_RELAYS_AT_ONCE: usize = 2;
 
 /// What a node may want to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,47 +70,11 @@ enum Stage {
         on: ConnectionId,
         /// It was there before this dial, and may be lost without this end knowing it yet.
         is_reused: bool,
+        /// Relays to try when nothing comes of this.
+        others: Vec<Multiaddr>,
     },
     /// The transport has the stream.
     Signalling(Attempt),
-}
-
-/// An attempt of this or the other end's with a stream of its own.
-struct Attempt {
-    number: u64,
-    /// The connection that carries the stream.
-    on: ConnectionId,
-    since_ms: u64,
-    /// Dropping it does not end the attempt.
-    displace: oneshot::Sender<Error>,
-    how_far: Arc<HowFar>,
-    /// How many of the same peer's went before it in this place.
-    replaced: u8,
-}
-
-impl Attempt {
-    fn has_begun(&self) -> bool {
-        self.how_far.has_begun.load(Ordering::Relaxed)
-    }
-
-    fn is_connected(&self) -> bool {
-        self.how_far.is_connected.load(Ordering::Relaxed)
-    }
-
-    /// The other end gave it up.
-    fn is_ended(&self) -> bool {
-        self.how_far.is_ended.load(Ordering::Relaxed)
-    }
-
-    /// Whether the same peer's next takes its place: the how manieth that is.
-    fn replaceable(&self, now_ms: u64) -> Option<u8> {
-        let may_go = !self.has_begun() || self.is_ended() || self.is_slow(now_ms);
-        (may_go && self.replaced < REPLACEMENTS_MAX).then_some(self.replaced + 1)
-    }
-
-    fn is_slow(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.since_ms) >= SLOW_AFTER.as_millis() as u64 && !self.is_connected()
-    }
 }
 
 /// A relayed connection.
@@ -146,6 +109,8 @@ pub struct Behaviour {
     inbound: mpsc::Sender<Inbound>,
     /// Relayed connections, the newest last.
     relayed: HashMap<PeerId, Vec<Relayed>>,
+    /// Who is connected, in whichever way.
+    connected: HashSet<PeerId>,
     /// Relayed connections that this end dials.
     dialled: HashSet<ConnectionId>,
     /// This node's dials.
@@ -175,6 +140,7 @@ impl Behaviour {
             requests,
             inbound,
             relayed: HashMap::new(),
+            connected: HashSet::new(),
             dialled: HashSet::new(),
             dials: HashMap::new(),
             answering: HashMap::new(),
@@ -259,24 +225,33 @@ impl Behaviour {
         match (refusal, self.usable(&peer)) {
             (Some(error), _) => _ = reply.send(Err(error)),
             (None, Some(on)) => {
-                self.dials.insert(peer, Stage::Opening { reply, on, is_reused: true });
+                let others = Vec::new();
+                self.dials.insert(peer, Stage::Opening { reply, on, is_reused: true, others });
                 self.open(peer, on);
             }
-            (None, None) => self.dial_relays(peer, reply),
+            (None, None) => self.dial_relays(peer, reply, self.routes.relays(&peer)),
         }
     }
 
-    fn dial_relays(&mut self, peer: PeerId, reply: oneshot::Sender<Result<Opened, Error>>) {
-        let circuit = |relay: Multiaddr| relay.with(Protocol::P2pCircuit).with(Protocol::P2p(peer));
-        let circuits: Vec<_> = self.routes.relays(&peer).into_iter().map(circuit).collect();
-        if circuits.is_empty() {
+    /// Dials a peer through those of these relays that are connected, or else through the first that are not.
+    fn dial_relays(&mut self, peer: PeerId, reply: oneshot::Sender<Result<Opened, Error>>, relays: Vec<Multiaddr>) {
+        let is_connected = |relay: &Multiaddr| match relay.iter().last() {
+            Some(Protocol::P2p(id)) => self.connected.contains(&id),
+            _ => false,
+        };
+        let (mut now, mut others): (Vec<_>, Vec<_>) = relays.into_iter().partition(is_connected);
+        if now.is_empty() {
+            now = others.drain(..others.len().min(STRANGE_RELAYS_AT_ONCE)).collect();
+        }
+        if now.is_empty() {
             let _ = reply.send(Err(Error::NoRelay { peer: peer.into(), reason: "none is known".to_owned() }));
             return;
         }
+        let circuits = now.into_iter().map(|relay| relay.with(Protocol::P2pCircuit).with(Protocol::P2p(peer)));
         // Always: there may be a connection that is about to be noticed as lost.
-        let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(circuits).build();
+        let opts = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(circuits.collect()).build();
         self.dialled.insert(opts.connection_id());
-        self.dials.insert(peer, Stage::Opening { reply, on: opts.connection_id(), is_reused: false });
+        self.dials.insert(peer, Stage::Opening { reply, on: opts.connection_id(), is_reused: false, others });
         self.actions.push_back(ToSwarm::Dial { opts });
     }
 
@@ -304,17 +279,17 @@ impl Behaviour {
             // A stream that nobody waits for any more is dropped.
             return;
         }
-        let Some(Stage::Opening { reply, is_reused, .. }) = self.dials.remove(&peer) else { return };
+        let Some(Stage::Opening { reply, is_reused, others, .. }) = self.dials.remove(&peer) else { return };
         match stream {
             Err(NoStream::Refused(reason)) => _ = reply.send(Err(Error::NoRelay { peer: peer.into(), reason })),
             Err(NoStream::Lost(reason)) => {
                 self.give_up(peer, id);
                 match self.usable(&peer) {
                     Some(on) => {
-                        self.dials.insert(peer, Stage::Opening { reply, on, is_reused });
+                        self.dials.insert(peer, Stage::Opening { reply, on, is_reused, others });
                         self.open(peer, on);
                     }
-                    None if is_reused => self.dial_relays(peer, reply),
+                    None if is_reused => self.dial_relays(peer, reply, self.routes.relays(&peer)),
                     None => _ = reply.send(Err(Error::NoRelay { peer: peer.into(), reason })),
                 }
             }
@@ -485,6 +460,9 @@ impl Behaviour {
         let is_it = |stage: &Stage| matches!(stage, Stage::Opening { on, .. } if *on == id);
         let Some(peer) = self.dials.iter().find(|(_, stage)| is_it(stage)).map(|(peer, _)| *peer) else { return };
         match (reason, self.dials.remove(&peer)) {
+            (Some(_), Some(Stage::Opening { reply, others, .. })) if !others.is_empty() => {
+                self.dial_relays(peer, reply, others);
+            }
             (Some(reason), Some(Stage::Opening { reply, .. })) => {
                 _ = reply.send(Err(Error::NoRelay { peer: peer.into(), reason }));
             }
@@ -524,6 +502,7 @@ impl NetworkBehaviour for Behaviour {
         match event {
             FromSwarm::ConnectionEstablished(event) => {
                 let (peer, id) = (event.peer_id, event.connection_id);
+                self.connected.insert(peer);
                 if !is_relayed_endpoint(event.endpoint) {
                     return;
                 }
@@ -537,7 +516,12 @@ impl NetworkBehaviour for Behaviour {
                     self.close(peer, id);
                 }
             }
-            FromSwarm::ConnectionClosed(event) => self.on_relayed_closed(event.peer_id, event.connection_id),
+            FromSwarm::ConnectionClosed(event) => {
+                if event.remaining_established == 0 {
+                    self.connected.remove(&event.peer_id);
+                }
+                self.on_relayed_closed(event.peer_id, event.connection_id);
+            }
             FromSwarm::DialFailure(failure) => {
                 self.dialled.remove(&failure.connection_id);
                 // What this end refuses itself says nothing of the peer.

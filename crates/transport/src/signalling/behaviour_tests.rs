@@ -1,6 +1,9 @@
 //! Tests of the behaviour, driven by hand.
 
-use super::*;
+use super::{
+    super::under_way::{REPLACEMENTS_MAX, SLOW_AFTER},
+    *,
+};
 use libp2p::{
     core::ConnectedPoint,
     swarm::behaviour::{ConnectionClosed, ConnectionEstablished},
@@ -227,4 +230,45 @@ fn only_an_attempt_that_may_be_given_up_gives_way_to_the_same_peers_next_and_not
     assert_eq!(may_replace(&bench.behaviour.answering[&bench.peer]), Some(1), "its connection is gone");
     let often = Attempt { replaced: REPLACEMENTS_MAX, ..bench.attempt(0, 1, false, false) };
     assert_eq!(may_replace(&often), None);
+}
+
+impl Bench {
+    /// Which of these relays the peer is dialled through now, and that dial.
+    fn dials(&mut self, relays: &[PeerId]) -> (Vec<PeerId>, ConnectionId) {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let Poll::Ready(ToSwarm::Dial { opts }) = self.behaviour.poll(&mut context) else { panic!("no dial") };
+        // libp2p tells of its addresses in this way only.
+        let addresses = format!("{opts:?}");
+        let is_named = |relay: &&PeerId| addresses.contains(&relay.to_string());
+        (relays.iter().filter(is_named).copied().collect(), opts.connection_id())
+    }
+
+    fn failed(&mut self, connection_id: ConnectionId) {
+        let error = &DialError::NoAddresses;
+        let failure = libp2p::swarm::DialFailure { peer_id: Some(self.peer), error, connection_id };
+        self.behaviour.on_swarm_event(FromSwarm::DialFailure(failure));
+    }
+}
+
+#[test]
+fn relays_that_are_connected_come_first_and_strangers_a_few_at_a_time() {
+    let mut bench = Bench::new();
+    let relays: Vec<_> = (0..4).map(|_| PeerId::random()).collect();
+    for relay in relays.iter().rev() {
+        let address = format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/webrtc/p2p/{}", bench.peer);
+        bench.behaviour.routes.learn(&address.parse().unwrap()).unwrap();
+    }
+    let peer = std::mem::replace(&mut bench.peer, relays[2]);
+    bench.connected(1);
+    bench.peer = peer;
+    let (reply, mut opened) = oneshot::channel();
+    bench.behaviour.on_request(Request { peer, reply });
+    for expected in [vec![relays[2]], vec![relays[0], relays[1]], vec![relays[3]]] {
+        assert!(matches!(opened.try_recv(), Ok(None)), "it goes on");
+        let (dialled, id) = bench.dials(&relays);
+        assert_eq!(dialled, expected);
+        bench.failed(id);
+    }
+    assert!(matches!(opened.try_recv(), Ok(Some(Err(Error::NoRelay { .. })))));
+    assert!(!bench.behaviour.is_signalling(&peer));
 }

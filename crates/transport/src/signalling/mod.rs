@@ -10,6 +10,7 @@
 //! | `link` | what transport and behaviour say to each other |
 //! | `handler` | the signalling stream of one relayed connection |
 //! | `behaviour` | which stream belongs to which attempt; simultaneous dials; the end of relayed connections |
+//! | `under_way` | an attempt as the behaviour sees it, and when another may take its place |
 //! | `attempt` | one attempt: the protocol core between a stream and a backend |
 //! | `only` | keeps other protocols to connections of one kind, most of them off relayed ones |
 //! | `lens` | leaves addresses out that a behaviour must not see, or that are not to be dialled |
@@ -21,6 +22,7 @@ mod lens;
 mod link;
 mod only;
 mod routes;
+mod under_way;
 
 pub(crate) use attempt::{PeerConnection, Progress, run};
 pub use behaviour::{Behaviour, Event};

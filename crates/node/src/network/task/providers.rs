@@ -1,7 +1,11 @@
 //! Connecting to the providers that a search has found.
 
 use super::Task;
-use crate::{limits, network::peers, platform};
+use crate::{
+    limits,
+    network::{peers, reach::few_of},
+    platform,
+};
 use futures::channel::mpsc;
 use libp2p::{
     Multiaddr, PeerId,
@@ -67,7 +71,7 @@ impl Task {
             addresses.retain(|address| meganet_transport::can_dial(address) && self.peers.may_dial(address));
             // Who left is found by every search for as long as its record lives.
             addresses.retain(|address| !self.swarm.behaviour().gate.is_silent_at(&peer, address));
-            addresses.truncate(limits::ADDRESSES_PER_PEER_MAX);
+            let addresses = few_of(addresses, &self.peers.own_addresses(&peer));
             if !addresses.is_empty() && !self.providers.is_left_to_another(&peer, &addresses, searcher) {
                 let searchers = vec![searcher.clone()];
                 self.providers.waiting.push_back(ProviderDial { peer, addresses, searchers });
