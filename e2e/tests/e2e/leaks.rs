@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use meganet_e2e::{
-    browser::Browser,
+    browser::{Browser, Options},
     scenario::{self, Scenario},
     static_server::StaticServer,
     test_peer::{Kind::Ours, TestPeer, pages},
@@ -292,4 +292,59 @@ fn malformed_signalling_costs_its_sender_its_connection_and_a_tab_nothing() {
         ensure!(honest.echo(&victim.id, 100_000).await?, "no echo");
         until_alive(&victim, before).await
     });
+}
+
+/// From now on this tab signals another certificate than its own.
+const LIE_ABOUT_CERTIFICATE: &str = "
+    const { createOffer, createAnswer, setLocalDescription } = RTCPeerConnection.prototype;
+    const own = new WeakMap();
+    const lie = create => async function (...given) {
+        const { type, sdp } = await create.apply(this, given);
+        own.set(this, sdp);
+        const other = (all, before, byte) => before + (byte === '00' ? '01' : '00');
+        return { type, sdp: sdp.replace(/(a=fingerprint:sha-256 )(..)/g, other) };
+    };
+    RTCPeerConnection.prototype.createOffer = lie(createOffer);
+    RTCPeerConnection.prototype.createAnswer = lie(createAnswer);
+    RTCPeerConnection.prototype.setLocalDescription = function ({ type, sdp }) {
+        return setLocalDescription.call(this, { type, sdp: own.get(this) ?? sdp });
+    };
+    return null;";
+
+/// Whoever dials names the other in its error; nothing stays, and the honest peer notices nothing.
+fn another_certificate_is_no_connection(name: &'static str, victims: Options) {
+    scenario::run(name, async |scenario| {
+        let (pages, relay) = place(scenario).await?;
+        let through = json!({ "relay": relay.address("webrtc-direct")? });
+        let browser = Rc::new(scenario.browser_with("victim", victims.clone()).await?);
+        let mut options = through.clone();
+        options["per_hour"] = json!(450);
+        let victim = TestPeer::in_tab(&browser, &pages, Ours, options).await?;
+        let (liar_tab, liar) = tab(scenario, "liar", &pages, through.clone()).await?;
+        let honest = TestPeer::process(scenario.dir(), Ours, through).await?;
+        honest.dial(&victim.address("/webrtc/")?).await?;
+        liar_tab.run::<Value>(LIE_ABOUT_CERTIFICATE, &[]).await?;
+        let before = at_rest(&victim, 1).await?;
+        for (dialler, listener) in [(&victim, &liar), (&liar, &victim)] {
+            let address = listener.address("/webrtc/")?;
+            let (dialled, echo) = futures::join!(dialler.dial(&address), honest.echo(&victim.id, 100_000));
+            let error = format!("{:#}", dialled.err().context("they are connected")?);
+            eprintln!("{error}");
+            ensure!(error.contains(&listener.id) && error.contains("no direct path"), "{error}");
+            ensure!(echo?, "no echo");
+        }
+        // What was relayed for signalling may be used for another try until it is closed.
+        close(&liar, &victim).await?;
+        until_alive(&victim, before).await
+    });
+}
+
+#[test]
+fn another_certificate_than_the_signalled_one_is_no_connection_in_chromium() {
+    another_certificate_is_no_connection("certificate-chromium", Options::default());
+}
+
+#[test]
+fn another_certificate_than_the_signalled_one_is_no_connection_in_firefox() {
+    another_certificate_is_no_connection("certificate-firefox", Options::firefox());
 }
