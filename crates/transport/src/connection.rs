@@ -35,6 +35,9 @@ pub enum Closed {
     /// The other end broke the protocol too often, last in this way.
     #[error("the remote peer broke the protocol {VIOLATIONS_MAX} times: {0}")]
     Violated(#[from] StreamError),
+    /// One of the two did not take the other's certificate.
+    #[error("one end's certificate is not the one that was named")]
+    Certificate,
     /// The backend gave up.
     #[error("{0}")]
     Backend(String),
@@ -163,10 +166,25 @@ impl Inner {
             Closed::Local => io::ErrorKind::NotConnected,
             Closed::Remote => io::ErrorKind::ConnectionReset,
             Closed::Lost => io::ErrorKind::TimedOut,
-            Closed::Violated(_) => io::ErrorKind::InvalidData,
+            Closed::Violated(_) | Closed::Certificate => io::ErrorKind::InvalidData,
             Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
         };
         Some(io::Error::new(kind, closed))
+    }
+}
+
+impl Connection {
+    /// Waits until it is over.
+    pub(crate) async fn closed(&self) -> Closed {
+        let closed = |context: &mut Context<'_>| {
+            let mut inner = self.0.lock();
+            if let Some(closed) = &inner.closed {
+                return Poll::Ready(closed.clone());
+            }
+            inner.poll_waker = Some(context.waker().clone());
+            Poll::Pending
+        };
+        std::future::poll_fn(closed).await
     }
 }
 

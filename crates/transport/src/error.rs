@@ -49,6 +49,12 @@ pub enum Error {
         /// What is known of this end's NAT. The other end's may be like that as well.
         behind_symmetric_nat: bool,
     },
+    /// There is a path, and what answers there is not what was signalled.
+    #[error("no connection with {peer}: one end's certificate is not the one that was signalled")]
+    Certificate {
+        /// The other end.
+        peer: Box<PeerId>,
+    },
     /// What came over the signalling stream is no message.
     #[error("signalling with {peer}: {error}")]
     SignalMessage {
@@ -131,6 +137,7 @@ impl Error {
         match self {
             Self::Signalling { peer, .. }
             | Self::NoPath { peer, .. }
+            | Self::Certificate { peer }
             | Self::SignalMessage { peer, .. }
             | Self::Refused { peer, .. }
             | Self::NoRelay { peer, .. }

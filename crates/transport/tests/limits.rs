@@ -404,9 +404,16 @@ async fn another_certificate_than_the_one_that_was_signalled_is_no_connection() 
     let (relay, mut victim, liar) = pair_with_a_liar().await;
     let mut asked = liar::asked(&liar).await;
     victim.dial(through(&relay.address, liar.peer)).await;
-    liar::answer_for_another(liar::next(&mut asked).await).await;
+    liar::connect_as_another(liar::next(&mut asked).await, false).await;
     let error = until_dial_failed(&mut victim).await;
-    assert!(error.contains("NoPath") && error.contains(&liar.peer.to_string()), "{error}");
+    assert!(error.contains("Certificate") && error.contains(&liar.peer.to_string()), "{error}");
+
+    // The circuit that the victim signalled over is still there.
+    let stream = liar::ask(&liar, victim.peer).await;
+    liar::connect_as_another(stream, true).await;
+    let failed = |seen| if let Seen::IncomingFailed(error) = seen { Some(error) } else { None };
+    let error = victim.until("typed error", failed).await;
+    assert!(error.contains("Certificate") && error.contains(&liar.peer.to_string()), "{error}");
     until_counts(&victim.census, "victim", Counts { connections: 0, ..victim.census.counts() }).await;
 }
 

@@ -221,6 +221,8 @@ impl Driver {
     pub async fn run(mut self) {
         let reason = match self.turn().await {
             Ok(reason) => reason,
+            // Descriptions are read elsewhere: this is what str0m says of another fingerprint than the description's.
+            Err(RtcError::RemoteSdp(_)) => Closed::Certificate,
             Err(error) => Closed::Backend(error.to_string()),
         };
         tracing::debug!(%reason, "connection over");

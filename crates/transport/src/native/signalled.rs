@@ -162,7 +162,7 @@ impl PeerConnection for Signalled {
         Ok(())
     }
 
-    async fn add_candidate(&mut self, _: &str, target: Target) {
+    fn add_candidate(&mut self, _: &str, target: Target) {
         // Names of one local network are a browser's to resolve.
         let Target::Socket(address) = target else { return };
         match &self.running {
@@ -185,9 +185,13 @@ impl PeerConnection for Signalled {
                         return Progress::Connected(connection);
                     }
                 }
-                None if running.connection.is_some() => return Progress::Failed,
-                // The connection came and went.
-                None => return Progress::InitClosed,
+                None => {
+                    return match &running.connection {
+                        Some(connection) => Progress::Failed(connection.closed().await),
+                        // The connection came and went.
+                        None => Progress::InitClosed,
+                    };
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::link::{End, HowFar, Opened, displaced};
 use crate::{
     clock,
-    connection::Connection,
+    connection::{Closed, Connection},
     error::Error,
     proto::{
         sdp::Target,
@@ -42,8 +42,8 @@ pub(crate) enum Progress {
     Candidate(String),
     /// Connected, and the other end's certificate is the one in its description.
     Connected(Connection),
-    /// Nothing can come of it any more.
-    Failed,
+    /// Nothing can come of it any more, for this reason.
+    Failed(Closed),
     /// The channel `init` is closed.
     InitClosed,
 }
@@ -59,7 +59,7 @@ pub(crate) trait PeerConnection {
     /// Takes the other's answer.
     async fn set_remote(&mut self, sdp: &str) -> Result<(), Error>;
     /// Takes a candidate of the other.
-    async fn add_candidate(&mut self, json: &str, target: Target);
+    fn add_candidate(&mut self, json: &str, target: Target);
     /// What happens next; may be dropped and called again without losing anything.
     async fn progress(&mut self) -> Progress;
     /// Closes `init` once it is open.
@@ -173,7 +173,7 @@ async fn trade<P: PeerConnection, S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 Output::SetLocal(sdp) => backend.set_local(&sdp).await?,
                 Output::SetRemote(sdp) => backend.set_remote(&sdp).await?,
-                Output::AddCandidate { json, target } => backend.add_candidate(&json, target).await,
+                Output::AddCandidate { json, target } => backend.add_candidate(&json, target),
                 Output::CloseInit => backend.close_init(),
                 Output::Done => return Ok(Some((reader, writer))),
             }
@@ -196,7 +196,11 @@ async fn trade<P: PeerConnection, S: AsyncRead + AsyncWrite + Unpin>(
             Next::Progress(progress) => {
                 let input = match progress {
                     Progress::Candidate(json) => Input::LocalCandidate(json),
-                    Progress::Failed => Input::Failed,
+                    Progress::Failed(Closed::Certificate) => return Err(Error::Certificate { peer: peer.into() }),
+                    Progress::Failed(reason) => {
+                        tracing::debug!(%peer, %reason, "not connected");
+                        Input::Failed
+                    }
                     Progress::InitClosed => Input::InitClosed,
                     Progress::Connected(connection) => {
                         how_far.is_connected.store(true, Ordering::Relaxed);
@@ -314,7 +318,7 @@ mod tests {
             Ok(())
         }
 
-        async fn add_candidate(&mut self, _: &str, _: Target) {}
+        fn add_candidate(&mut self, _: &str, _: Target) {}
 
         async fn progress(&mut self) -> Progress {
             std::future::pending().await

@@ -21,10 +21,10 @@ use std::{
     task::Poll,
     time::Duration,
 };
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{
-    MessageEvent, RtcDataChannel, RtcDataChannelEvent, RtcDataChannelState, RtcDataChannelType, RtcPeerConnection,
-    RtcPeerConnectionState,
+    MessageEvent, RtcDataChannel, RtcDataChannelEvent, RtcDataChannelState, RtcDataChannelType, RtcIceConnectionState,
+    RtcPeerConnection, RtcPeerConnectionState,
 };
 
 /// Bytes that the data channels of one connection buffer together; each asks for more at half of what it has of them.
@@ -187,6 +187,18 @@ impl Task {
         self.init = Init::Expected;
     }
 
+    /// Whether a path was found, and DTLS failed on it: one end did not take the other's certificate.
+    fn is_refused(&self) -> bool {
+        let raw = &self.peer_connection.raw;
+        let field = |object: &JsValue, name: &str| js_sys::Reflect::get(object, &name.into()).ok();
+        let dtls = field(raw, "sctp").and_then(|sctp| field(&sctp, "transport")).and_then(|dtls| field(&dtls, "state"));
+        let has_path = matches!(
+            raw.ice_connection_state(),
+            RtcIceConnectionState::Connected | RtcIceConnectionState::Completed
+        );
+        has_path && dtls.and_then(|state| state.as_string()).as_deref() == Some("failed")
+    }
+
     /// Has the end of the SCTP association noticed: it comes at once where the state of the connection takes its time.
     fn watch_association(&mut self) {
         let sctp = js_sys::Reflect::get(&self.peer_connection.raw, &"sctp".into());
@@ -291,6 +303,7 @@ impl Task {
                     }
                 }
                 Event::State => match self.peer_connection.raw.connection_state() {
+                    RtcPeerConnectionState::Failed if self.is_refused() => return Some(Closed::Certificate),
                     RtcPeerConnectionState::Failed => return Some(Closed::Lost),
                     RtcPeerConnectionState::Closed => return Some(Closed::Remote),
                     RtcPeerConnectionState::Disconnected => {

@@ -21,6 +21,15 @@ pub(super) fn js(error: JsValue) -> Error {
     Error::Backend(reason(&error))
 }
 
+/// Lets a promise go its way: one of a peer connection that is closed meanwhile never comes to an end.
+pub(super) fn forget(promise: &js_sys::Promise) {
+    thread_local! {
+        static REFUSED: Closure<dyn FnMut(JsValue)> =
+            Closure::new(|error| tracing::debug!(error = reason(&error), "refused by the browser"));
+    }
+    REFUSED.with(|refused| _ = promise.catch(refused));
+}
+
 /// A callback for one event of one object; detached when dropped.
 pub(super) struct Listener {
     target: EventTarget,

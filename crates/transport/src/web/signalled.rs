@@ -4,12 +4,12 @@
 use super::{
     budget,
     connection::{Task, Wake},
-    js::{Listener, Shared, js},
+    js::{Listener, Shared, forget, js},
 };
 use crate::{
     budget::Budget,
     census::Census,
-    connection::{self, Connection},
+    connection::{self, Closed, Connection},
     error::Error,
     proto::{
         sdp::{self, Target},
@@ -18,6 +18,7 @@ use crate::{
     signalling::{PeerConnection, Progress},
     stun::StunServers,
 };
+use futures::{FutureExt, pin_mut, select_biased};
 use libp2p::PeerId;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -167,6 +168,24 @@ impl Signalled {
         self.begun.as_ref().map(|begun| &begun.peer_connection).ok_or(Error::NotConnected)
     }
 
+    /// Waits until the connection is over that is being made; why it is.
+    async fn closed(&self) -> Closed {
+        match self.begun.as_ref().and_then(|begun| begun.connection.as_ref()) {
+            Some(connection) => connection.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for what the browser was asked to do, or until the connection is over, of which [`PeerConnection::progress`] tells.
+    async fn settled(&self, promise: js_sys::Promise) -> Result<(), JsValue> {
+        let (done, closed) = (JsFuture::from(promise).fuse(), self.closed().fuse());
+        pin_mut!(done, closed);
+        select_biased! {
+            result = done => result.map(drop),
+            _ = closed => Ok(()),
+        }
+    }
+
     fn close_init_if_open(&self) {
         if let Some(Begun { init: Some(init), close_init: true, .. }) = &self.begun
             && init.ready_state() == RtcDataChannelState::Open
@@ -198,31 +217,34 @@ impl PeerConnection for Signalled {
         let offers = self.begun.as_ref().is_some_and(|begun| begun.init.is_some());
         let kind = if offers { RtcSdpType::Offer } else { RtcSdpType::Answer };
         let description = super::attempt::description(kind, sdp);
-        JsFuture::from(self.peer_connection()?.set_local_description(&description)).await.map_err(js)?;
-        Ok(())
+        self.settled(self.peer_connection()?.set_local_description(&description)).await.map_err(js)
     }
 
     async fn set_remote(&mut self, sdp: &str) -> Result<(), Error> {
         let answer = super::attempt::description(RtcSdpType::Answer, sdp);
-        let taken = JsFuture::from(self.peer_connection()?.set_remote_description(&answer)).await;
-        taken.map_err(|error| self.refused(&error))?;
-        Ok(())
+        let taken = self.settled(self.peer_connection()?.set_remote_description(&answer)).await;
+        taken.map_err(|error| self.refused(&error))
     }
 
-    async fn add_candidate(&mut self, json: &str, _: Target) {
+    fn add_candidate(&mut self, json: &str, _: Target) {
         let Ok(peer_connection) = self.peer_connection() else { return };
         let Ok(value) = js_sys::JSON::parse(json) else { return };
         let candidate: RtcIceCandidateInit = value.unchecked_into();
-        let adding = peer_connection.add_ice_candidate_with_opt_rtc_ice_candidate_init(Some(&candidate));
         // One that the browser does not like costs only itself.
-        if let Err(error) = JsFuture::from(adding).await {
-            tracing::debug!(error = super::js::reason(&error), "candidate");
-        }
+        forget(&peer_connection.add_ice_candidate_with_opt_rtc_ice_candidate_init(Some(&candidate)));
     }
 
     async fn progress(&mut self) -> Progress {
         loop {
-            match self.events.next().await {
+            let event = {
+                let (next, closed) = (self.events.next().fuse(), self.closed().fuse());
+                pin_mut!(next, closed);
+                select_biased! {
+                    event = next => event,
+                    reason = closed => return Progress::Failed(reason),
+                }
+            };
+            match event {
                 Event::Candidate(json) => {
                     if let Some((inside, outside)) = sdp::reflexive(&json) {
                         self.outside.entry(inside).or_default().insert(outside);
@@ -233,14 +255,11 @@ impl PeerConnection for Signalled {
                 Event::InitClosed => return Progress::InitClosed,
                 Event::State => {
                     let Some(begun) = &mut self.begun else { continue };
-                    match begun.peer_connection.connection_state() {
-                        RtcPeerConnectionState::Connected => {
-                            if let Some(connection) = begun.connection.take() {
-                                return Progress::Connected(connection);
-                            }
-                        }
-                        RtcPeerConnectionState::Failed | RtcPeerConnectionState::Closed => return Progress::Failed,
-                        _ => {}
+                    // What else there is to know of its state, its task knows.
+                    if begun.peer_connection.connection_state() == RtcPeerConnectionState::Connected
+                        && let Some(connection) = begun.connection.take()
+                    {
+                        return Progress::Connected(connection);
                     }
                 }
             }

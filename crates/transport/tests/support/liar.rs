@@ -113,11 +113,12 @@ async fn begin() -> (Rtc, UdpSocket) {
     (rtc, socket)
 }
 
-async fn offer(stream: &mut Stream, rtc: &mut Rtc) -> SdpPendingOffer {
+/// Offers with what `change` makes of the offer.
+async fn offer(stream: &mut Stream, rtc: &mut Rtc, change: impl FnOnce(String) -> String) -> SdpPendingOffer {
     let mut changes = rtc.sdp_api();
     changes.add_channel(INIT_LABEL.to_owned());
     let (offer, pending) = changes.apply().unwrap();
-    stream.write_all(&Message::Offer(offer.to_sdp_string()).encode()).await.unwrap();
+    stream.write_all(&Message::Offer(change(offer.to_sdp_string())).encode()).await.unwrap();
     stream.flush().await.unwrap();
     pending
 }
@@ -135,7 +136,7 @@ async fn answer(stream: &mut Stream, rtc: &mut Rtc, change: impl FnOnce(String) 
 pub async fn flood(mut stream: Stream, offers: bool, frames: usize) -> usize {
     let (mut rtc, socket) = begin().await;
     if offers {
-        let pending = offer(&mut stream, &mut rtc).await;
+        let pending = offer(&mut stream, &mut rtc, |offer| offer).await;
         let Some(Message::Answer(answer)) = message(&mut stream).await else { panic!("no answer") };
         rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
     } else {
@@ -144,23 +145,30 @@ pub async fn flood(mut stream: Stream, offers: bool, frames: usize) -> usize {
     lie(rtc, &socket, frames).await
 }
 
-/// Answers with the fingerprint of another certificate than its own.
-pub async fn answer_for_another(mut stream: Stream) {
+/// A description with the fingerprint of another certificate.
+fn of_another(description: String) -> String {
+    let (before, digest) = description.split_once("a=fingerprint:sha-256 ").unwrap();
+    let exchanged = if digest.starts_with("00") { "11" } else { "00" };
+    [before, "a=fingerprint:sha-256 ", exchanged, digest.get(2..).unwrap()].concat()
+}
+
+/// Connects with the fingerprint of another certificate than its own.
+pub async fn connect_as_another(mut stream: Stream, offers: bool) {
     let (mut rtc, socket) = begin().await;
-    let line = "a=fingerprint:sha-256 ";
-    let other = |answer: String| {
-        let (before, digest) = answer.split_once(line).unwrap();
-        let exchanged = if digest.starts_with("00") { "11" } else { "00" };
-        [before, line, exchanged, digest.get(2..).unwrap()].concat()
-    };
-    answer(&mut stream, &mut rtc, other).await;
+    if offers {
+        let pending = offer(&mut stream, &mut rtc, of_another).await;
+        let Some(Message::Answer(answer)) = message(&mut stream).await else { panic!("no answer") };
+        rtc.sdp_api().accept_answer(pending, SdpAnswer::from_sdp_string(&answer).unwrap()).unwrap();
+    } else {
+        answer(&mut stream, &mut rtc, of_another).await;
+    }
     lie(rtc, &socket, 0).await;
 }
 
 /// Offers in order, and then names so many candidates.
 pub async fn name_candidates(mut stream: Stream, candidates: usize) {
     let (mut rtc, _socket) = begin().await;
-    let _pending = offer(&mut stream, &mut rtc).await;
+    let _pending = offer(&mut stream, &mut rtc, |offer| offer).await;
     let candidate = r#"{"candidate":"candidate:1 1 udp 1 192.168.1.2 9 typ host","sdpMid":"0","sdpMLineIndex":0}"#;
     let all = Message::Candidate(candidate.to_owned()).encode().repeat(candidates);
     // Being cut off is what is to come.
