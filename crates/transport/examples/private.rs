@@ -57,7 +57,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     loop {
         match swarm.select_next_some().await {
             // The reservation's address comes first, and then its `/webrtc` form.
-            SwarmEvent::ExternalAddrConfirmed { address } if Signalled::parse(&address).is_ok() => println!("{address}"),
+            SwarmEvent::ExternalAddrConfirmed { address } if Signalled::parse(&address).is_ok() => {
+                println!("{address}")
+            }
             SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.into()),
             SwarmEvent::ListenerClosed { reason, .. } => {
                 reason?;
