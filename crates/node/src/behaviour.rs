@@ -68,6 +68,8 @@ impl Behaviour {
         Self {
             limits: connection_limits::Behaviour::new(connection_limits),
             gate: Gate::new((config.role == Role::Tab).then_some(limits::LOOKUP_DIALS_PER_HOUR)),
+            // On relayed connections too: who is reached through a relay alone is shown by the agent it names, js-libp2p asks on
+            // each connection, and one question is little for a circuit. There it names what is spoken there, so not the DHT.
             identify: Through::new(identify::Behaviour::new(identify)),
             ping: DirectOnly::new(ping::Behaviour::default()),
             kademlia: Through::with(Within::new(config.role == Role::Tab), DirectOnly::new(kademlia)),

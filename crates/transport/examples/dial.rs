@@ -1,13 +1,16 @@
-//! Dials an address and has something sent back: one that the example `listen` printed, or a private peer's,
-//! `RELAY/p2p/R/p2p-circuit/webrtc/p2p/PEER`.
+//! Dials an address and has something sent back: one that the example `listen` printed, or a private peer's that the example
+//! `private` printed, `RELAY/p2p-circuit/webrtc/p2p/PEER`.
 //!
 //!     cargo run -p meganet-transport --example dial -- ADDRESS
 
 #![allow(clippy::print_stdout, reason = "an example talks to its user")]
 
+mod common;
+
+use common::ECHO;
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{
-    Multiaddr, StreamProtocol, Swarm,
+    Multiaddr, Swarm,
     identity::Keypair,
     multiaddr::Protocol,
     relay,
@@ -17,8 +20,6 @@ use meganet_transport::{
     Options, build,
     signalling::{self, DirectOnly},
 };
-
-const ECHO: StreamProtocol = StreamProtocol::new("/example/echo/1");
 
 #[derive(NetworkBehaviour)]
 struct Behaviour {
@@ -46,7 +47,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut control = swarm.behaviour().streams.new_control();
     loop {
         match swarm.select_next_some().await {
-            SwarmEvent::ConnectionEstablished { endpoint, .. } if !signalling::is_relayed_endpoint(&endpoint) => break,
+            // Not the relay's, nor the one through it.
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. }
+                if peer_id == peer && !signalling::is_relayed_endpoint(&endpoint) =>
+            {
+                break;
+            }
             SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.into()),
             _ => {}
         }

@@ -77,6 +77,22 @@ impl Shared {
 }
 
 /// The user's end. Dropping it closes the connection.
+///
+/// # Limits
+/// It has at most [`STREAMS_MAX`] streams. At that, this end's `poll_outbound` waits until one is over, and a stream that the
+/// other end opens is closed at once; so is one beyond the [`INBOUND_WAITING_MAX`] that nobody has taken with `poll_inbound`.
+/// Who breaks the protocol [`VIOLATIONS_MAX`] times loses the connection. One of those is to send more than is kept for a
+/// reader.
+///
+/// # Back-pressure
+/// Opening a stream waits for no word of the other end. What may be written to streams and read late is bounded for each, and
+/// for all of a connection together: see [`Stream`].
+///
+/// # Errors
+/// A connection that is over gives an [`io::Error`] with the [`Closed`] that says why inside, of the kind `NotConnected` for
+/// [`Closed::Local`], `ConnectionReset` for [`Closed::Remote`], `TimedOut` for [`Closed::Lost`], `InvalidData` for
+/// [`Closed::Violated`] and `ConnectionAborted` for [`Closed::Backend`]. A boxed muxer, as [`crate::build`] gives it, wraps it
+/// once more. Streams that are not over fail with [`StreamError::ChannelClosed`] then.
 pub struct Connection(Arc<Shared>);
 
 /// The backend's end.

@@ -1,13 +1,21 @@
-//! The transports of a MegaNet node: one [`build`] for a tab and for a native peer.
+//! libp2p over WebRTC, and over what stands in for it: one [`build`] for a tab and for a native peer.
 //!
-//! | | dials | listens |
-//! |---|---|---|
-//! | tab | `webrtc-direct`, `/webrtc`, WebSocket, relay circuits | `/webrtc`, relay circuits |
-//! | native | QUIC, TCP, WebSocket, `webrtc-direct`, `/webrtc`, relay circuits | all of these |
+#![doc = include_str!("../README.md")]
 //!
-//! QUIC, TCP, WebSocket, circuits and Noise are libp2p's. WebRTC is this crate's own: [`proto`] is the protocol without I/O,
-//! [`stream`] and [`connection`] are what libp2p sees of it, [`signalling`] brings private peers together, and two backends
-//! carry it: `web` (the browser's) and `native` (str0m).
+//! ## Modules
+//!
+//! QUIC, TCP, WebSocket, circuits and Noise are libp2p's. WebRTC is this crate's own:
+//!
+//! | module | purpose |
+//! |---|---|
+//! | [`proto`] | the protocol without I/O |
+//! | [`stream`], [`connection`] | what libp2p sees of it, and the limits of both |
+//! | [`signalling`] | brings private peers together; keeps other protocols off the connections through relays |
+//! | `web` | the browser's WebRTC carries it |
+//! | `native` | str0m carries it |
+//! | [`budget`] | how many peer connections a tab may begin |
+//! | [`census`] | what is alive, counted |
+#![warn(missing_docs)]
 
 pub mod budget;
 pub mod census;
@@ -122,20 +130,26 @@ pub fn is_signalled(address: &Multiaddr) -> bool {
 
 /// A transport, and the behaviours that belong to it: its swarm must run both.
 pub struct Built {
+    /// Every transport of this platform as one. Connections that come out of it are authenticated.
     pub transport: Boxed<(PeerId, StreamMuxerBox)>,
+    /// Makes the circuits and reservations that the transport is asked for. Without it they wait for ever.
     pub relay_client: relay::client::Behaviour,
+    /// Opens the signalling streams of `/webrtc`, and knows the relays by which peers are reached.
     pub signalling: signalling::Behaviour,
 }
 
 /// Why no transport could be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// [`Options::webrtc_certificate_pem`] is no certificate with its key, or none could be made.
     #[error(
         "the WebRTC certificate cannot be read: {0}. Delete the file to make a new one; the address of this peer changes then"
     )]
     Certificate(String),
+    /// The identity cannot sign for a Noise handshake.
     #[error("the Noise handshake cannot be set up: {0}")]
     Noise(String),
+    /// [`Options::websocket_tls`] is of no use.
     #[error("the TLS certificate or its key for wss cannot be used: {0}")]
     Tls(String),
 }

@@ -140,7 +140,24 @@ impl Shared {
     }
 }
 
-/// The user's end. Dropping it gives up what was not closed in order.
+/// The user's end. Each direction is closed by itself; dropping it gives up what was not closed in order.
+///
+/// # Back-pressure
+/// A writer waits when [`UNSENT_MAX_BYTES`] of its stream have not gone to the connection; once all streams of the connection
+/// have [`UNSENT_TOGETHER_MAX_BYTES`] of that, when [`DATA_MAX_BYTES`] have not. Flushing waits until nothing is left of it.
+/// Neither says that the other end has read anything: a data channel does not tell its sender how far the reader is.
+///
+/// # Limits
+/// So this end keeps what nobody has read, and bounds it: a stream with more than [`UNREAD_MAX_BYTES`](state::UNREAD_MAX_BYTES)
+/// unread is lost, and so is the one that brings its connection over [`UNREAD_TOGETHER_MAX_BYTES`]. A protocol for more than
+/// that needs a flow control of its own: the reader asks for each part, or grants credit.
+///
+/// # Errors
+/// A stream that was ended by force gives an [`io::Error`] with the [`StreamError`] that says why inside, of the kind
+/// `ConnectionReset` for [`StreamError::RemoteReset`], `ConnectionAborted` for [`StreamError::ChannelClosed`] and `InvalidData`
+/// for what the other end must not do: [`StreamError::Unread`], [`StreamError::Frame`], [`StreamError::AfterFin`]. The other
+/// end sees a reset of a stream that was lost here. Writing to a half that is closed, or that nobody reads any more, gives
+/// `BrokenPipe`.
 pub struct Stream(Arc<Shared>);
 
 /// The backend's end.

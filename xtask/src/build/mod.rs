@@ -27,7 +27,7 @@ pub fn all(workspace: &Workspace) -> Result<()> {
 
 /// The same, as the checks need it: with the features that tests bring, and the test programs themselves.
 pub fn for_checks(workspace: &Workspace) -> Result<()> {
-    run(workspace.cargo().arg("build").args(NATIVE).args(["--bins", "--tests"]))?;
+    run(workspace.cargo().arg("build").args(NATIVE).args(["--bins", "--tests", "--examples"]))?;
     wasm::compile(workspace, true)?;
     test_peers::build(workspace)?;
     web(workspace)

@@ -101,7 +101,8 @@ struct Over {
 
 type Action = ToSwarm<Event, In>;
 
-/// See the module.
+/// The swarm's half of `/webrtc`: opens and takes signalling streams, on relayed connections that it dials, and closes those when
+/// they have done their work.
 pub struct Behaviour {
     local: PeerId,
     routes: Routes,
