@@ -35,6 +35,9 @@ pub enum Closed {
     /// The other end broke the protocol too often, last in this way.
     #[error("the remote peer broke the protocol {VIOLATIONS_MAX} times: {0}")]
     Violated(#[from] StreamError),
+    /// More came at once than this end can look at.
+    #[error("more came on the connection at once than this end takes")]
+    Overrun,
     /// The backend gave up.
     #[error("{0}")]
     Backend(String),
@@ -164,7 +167,7 @@ impl Inner {
             Closed::Remote => io::ErrorKind::ConnectionReset,
             Closed::Lost => io::ErrorKind::TimedOut,
             Closed::Violated(_) => io::ErrorKind::InvalidData,
-            Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
+            Closed::Overrun | Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
         };
         Some(io::Error::new(kind, closed))
     }
