@@ -38,6 +38,9 @@ pub enum Closed {
     /// One of the two did not take the other's certificate.
     #[error("one end's certificate is not the one that was named")]
     Certificate,
+    /// More came at once than this end can look at.
+    #[error("more came on the connection at once than this end takes")]
+    Overrun,
     /// The backend gave up.
     #[error("{0}")]
     Backend(String),
@@ -183,7 +186,7 @@ impl Inner {
             Closed::Remote => io::ErrorKind::ConnectionReset,
             Closed::Lost => io::ErrorKind::TimedOut,
             Closed::Violated(_) | Closed::Certificate => io::ErrorKind::InvalidData,
-            Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
+            Closed::Overrun | Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
         };
         Some(io::Error::new(kind, closed))
     }
@@ -276,6 +279,8 @@ impl std::fmt::Debug for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use libp2p::core::muxing::StreamMuxerExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     struct Nobody;
 
@@ -290,6 +295,48 @@ mod tests {
         let _channel = backend.accept();
         backend.on_stream_over();
         assert_eq!(backend.0.lock().streams, 1);
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn streams_that_nobody_takes_wait_up_to_a_bound_and_one_that_is_taken_makes_room() {
+        let (mut connection, backend) = pair(Arc::new(Nobody));
+        let accepted = (0..INBOUND_WAITING_MAX + 1).filter_map(|_| backend.accept()).count();
+        assert_eq!(accepted, INBOUND_WAITING_MAX);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(connection.poll_inbound_unpin(&mut context).is_ready());
+        assert!(backend.accept().is_some());
+        assert!(backend.accept().is_none());
+    }
+
+    #[test]
+    fn a_connection_with_all_its_streams_takes_none_and_opens_the_next_when_one_is_over() {
+        let (mut connection, backend) = pair(Arc::new(Nobody));
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut streams = Vec::new();
+        while let Poll::Ready(stream) = connection.poll_outbound_unpin(&mut context) {
+            streams.push(stream.unwrap());
+        }
+        assert_eq!(streams.len(), STREAMS_MAX);
+        assert!(backend.accept().is_none(), "in neither direction");
+        assert!(!woken.0.load(Ordering::Relaxed));
+        backend.on_stream_over();
+        assert!(woken.0.load(Ordering::Relaxed), "whoever waits is told");
+        assert!(connection.poll_outbound_unpin(&mut context).is_ready());
+        assert!(connection.poll_outbound_unpin(&mut context).is_pending());
+        backend.on_stream_over();
+        assert!(backend.accept().is_some());
+        assert!(connection.poll_outbound_unpin(&mut context).is_pending());
     }
 
     #[test]

@@ -3,11 +3,14 @@
 use crate::{
     budget::BudgetError,
     proto::{
-        address::AddressError, credentials::UsernameError, sdp::SdpError, signal::SignalError,
+        address::{self, AddressError},
+        credentials::UsernameError,
+        sdp::SdpError,
+        signal::SignalError,
         signal_message::MessageError,
     },
 };
-use libp2p::{PeerId, TransportError};
+use libp2p::{Multiaddr, PeerId, TransportError};
 use std::{io, time::Duration};
 
 /// Why there is no connection, or no listener.
@@ -128,6 +131,15 @@ impl Error {
         match self.peer() {
             Some(_) => self,
             None => Self::With { peer: peer.into(), error: self.into() },
+        }
+    }
+
+    /// What is wrong with an address, with the peer named that it leads to.
+    pub(crate) fn of_address(error: AddressError, address: &Multiaddr) -> Self {
+        let error = Self::from(error);
+        match address::peer_of(address) {
+            Some(peer) => error.naming(peer),
+            None => error,
         }
     }
 

@@ -29,6 +29,9 @@ pub mod proto;
 pub mod signalling;
 pub mod stream;
 mod stun;
+#[cfg(any(test, target_arch = "wasm32"))]
+#[path = "web/waiting.rs"]
+mod waiting;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
 

@@ -6,7 +6,7 @@
 use crate::{
     clock,
     proto::{
-        frame::{DATA_MAX_BYTES, Frame},
+        frame::{DATA_MAX_BYTES, FRAME_MAX_BYTES, Frame},
         state::{self, CanWrite, Read, StreamError, UNREAD_TOGETHER_MAX_BYTES},
     },
 };
@@ -28,6 +28,11 @@ pub const UNSENT_MAX_BYTES: usize = 128 * 1024;
 /// Bytes that the streams of one connection take together. Beyond it each of them takes one frame's worth, so that none of
 /// many waits for the others.
 pub const UNSENT_TOGETHER_MAX_BYTES: usize = 512 * 1024;
+/// Beyond this, which some thirty streams reach, each of them takes [`UNSENT_LEAST_BYTES`] only. All that a connection may have
+/// take 2 MiB together so, and few are as fast as before.
+pub const UNSENT_CROWDED_MAX_BYTES: usize = 1024 * 1024 - FRAME_MAX_BYTES;
+/// Bytes that a stream takes however many others there are.
+pub const UNSENT_LEAST_BYTES: usize = 1024;
 /// The end that opened a data channel closes it, and the other follows; if it does not, it is closed after this all the same.
 /// libdatachannel gives the id of a channel that it has closed to the next one at once: a reset that comes then of the other
 /// end's own accord closes the wrong channel.
@@ -86,8 +91,11 @@ struct Unsent {
 impl Unsent {
     /// Bytes that the writer may add.
     fn room(&self) -> usize {
-        let is_crowded = self.together.load(Ordering::Relaxed) >= UNSENT_TOGETHER_MAX_BYTES;
-        let most = if is_crowded { DATA_MAX_BYTES } else { UNSENT_MAX_BYTES };
+        let most = match self.together.load(Ordering::Relaxed) {
+            ..UNSENT_TOGETHER_MAX_BYTES => UNSENT_MAX_BYTES,
+            ..UNSENT_CROWDED_MAX_BYTES => DATA_MAX_BYTES,
+            _ => UNSENT_LEAST_BYTES,
+        };
         most.saturating_sub(self.bytes.len())
     }
 
@@ -211,6 +219,15 @@ impl Channel {
         }
         inner.wake();
         result
+    }
+
+    /// A text message came: there is none in the protocol.
+    pub fn on_text(&self) -> StreamError {
+        let mut inner = self.0.lock();
+        let error = inner.state.on_text();
+        inner.count_unread();
+        inner.wake();
+        error
     }
 
     /// The data channel is closed.
@@ -404,6 +421,7 @@ impl std::fmt::Debug for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::STREAMS_MAX;
     use futures::FutureExt;
 
     struct Nobody;
@@ -444,6 +462,34 @@ mod tests {
         assert_eq!(fill(stream), UNSENT_MAX_BYTES);
         pairs.clear();
         assert_eq!(together.unsent.load(Ordering::Relaxed), 0, "nothing of what is gone counts");
+    }
+
+    #[test]
+    fn all_the_streams_that_a_connection_may_have_take_two_mebibytes_and_none_waits_for_the_others() {
+        let together = Together::default();
+        let mut pairs: Vec<_> =
+            (0..STREAMS_MAX).map(|_| pair(Arc::new(Nobody), Opener::Local, together.clone())).collect();
+        let taken: Vec<_> = pairs.iter_mut().map(|(stream, _)| fill(stream)).collect();
+        let full = UNSENT_TOGETHER_MAX_BYTES / UNSENT_MAX_BYTES;
+        let frames = (UNSENT_CROWDED_MAX_BYTES - UNSENT_TOGETHER_MAX_BYTES) / DATA_MAX_BYTES;
+        assert!(frames >= 30, "{frames}");
+        assert!(taken[..full].iter().all(|taken| *taken == UNSENT_MAX_BYTES), "{taken:?}");
+        assert!(taken[full..full + frames].iter().all(|taken| *taken == DATA_MAX_BYTES), "{taken:?}");
+        // The one after them meets the bound within its frame.
+        assert!(taken[full + frames + 1..].iter().all(|taken| *taken == UNSENT_LEAST_BYTES), "{taken:?}");
+        let sum = taken.iter().sum::<usize>();
+        assert_eq!(together.unsent.load(Ordering::Relaxed), sum);
+        assert!(sum <= 2 * 1024 * 1024, "{sum}");
+
+        // Each goes on when its own was sent, those that had more before it was crowded too.
+        for (stream, channel) in &mut pairs {
+            let mut written = 0;
+            while written == 0 {
+                assert!(channel.next_message().is_some());
+                written = fill(stream);
+            }
+        }
+        assert!(together.unsent.load(Ordering::Relaxed) <= 2 * 1024 * 1024);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use libp2p::{
     core::{muxing::StreamMuxerExt, transport::TransportError},
     swarm::ConnectionError,
 };
-use meganet_transport::{Census, Counts, connection::Connection, stream::Stream};
+use meganet_transport::{Census, Counts, Error, connection::Connection, proto::address::Signalled, stream::Stream};
 use std::{
     collections::BTreeSet,
     future::poll_fn,
@@ -360,7 +360,7 @@ async fn whoever_says_nothing_keeps_nobody_from_signalling() {
 async fn every_malformed_address_is_an_error_at_once() {
     let mut transport = bare::transport().0;
     let hash = "uEiBZXiVDHl3eYBfiVMSzvYLWxRIpmHhJ0sXwMyxJNlHdGQ";
-    let peer = PeerId::random();
+    let (peer, relay) = (PeerId::random(), PeerId::random());
     for (address, why) in [
         ("/ip4/1.2.3.4/udp/1/webrtc-direct".to_owned(), "certificate hash"),
         (format!("/ip4/1.2.3.4/udp/1/webrtc-direct/p2p/{peer}"), "certificate hash"),
@@ -368,9 +368,11 @@ async fn every_malformed_address_is_an_error_at_once() {
         (format!("/ip4/0.0.0.0/udp/1/webrtc-direct/certhash/{hash}"), "unspecified"),
         (format!("/ip6/ff02::1/udp/1/webrtc-direct/certhash/{hash}"), "multicast"),
         (format!("/ip4/1.2.3.4/udp/1/webrtc-direct/certhash/{hash}/p2p/{peer}/ip4/1.2.3.4"), "goes on"),
-        (format!("/ip4/1.2.3.4/tcp/1/p2p/{peer}/p2p-circuit/webrtc"), "names no peer"),
+        (format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/webrtc"), "names no peer"),
+        (format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/webrtc/p2p/{peer}/tcp/1"), "goes on"),
         ("/webrtc".to_owned(), "names no peer"),
     ] {
+        let names_peer = address.contains(&peer.to_string());
         let address: Multiaddr = address.parse().expect(&address);
         let options = libp2p::core::transport::DialOpts {
             role: libp2p::core::Endpoint::Dialer,
@@ -382,7 +384,20 @@ async fn every_malformed_address_is_an_error_at_once() {
             Ok(_) => panic!("{address} is dialled"),
         };
         assert!(error.to_string().contains(why), "{address}: {error}");
+        assert_eq!(error.peer(), names_peer.then_some(&peer), "{address}: {error}");
+        assert_eq!(error.to_string().contains(&peer.to_string()), names_peer, "{address}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_dial_that_comes_to_no_signalling_stream_ends_in_time_and_says_of_whom() {
+    // Nobody runs the behaviour, so nobody opens one.
+    let (mut transport, _behaviour) = bare::transport();
+    let peer = PeerId::random();
+    let error = bare::dial(&mut transport, Signalled::short(peer)).await.unwrap_err();
+    assert_eq!(error.peer(), Some(&peer), "{error}");
+    let is_late = matches!(&error, Error::With { error, .. } if matches!(**error, Error::TimedOut { .. }));
+    assert!(is_late, "{error}");
 }
 
 /// A relay, a victim and a liar.

@@ -14,8 +14,8 @@ mod bare;
 use bare::{accept, dial, listener, open, open_files, pair, transport};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{Multiaddr, PeerId, core::muxing::StreamMuxerExt, multiaddr::Protocol};
-use meganet_transport::Error;
-use std::{future::poll_fn, net::UdpSocket, time::Duration};
+use meganet_transport::{Error, proto::state::UNREAD_MAX_BYTES};
+use std::{future::poll_fn, io, net::UdpSocket, time::Duration};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_closed_request_is_answered_in_both_directions() {
@@ -63,7 +63,7 @@ async fn whoever_writes_to_a_dropped_stream_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_writer_waits_for_its_reader_and_loses_nothing() {
+async fn more_than_is_held_unsent_goes_through_whole_to_a_reader_that_reads() {
     let (mut client, mut server) = pair().await;
     let mut stream = open(&mut client).await;
     let total = 4 << 20;
@@ -76,6 +76,34 @@ async fn a_writer_waits_for_its_reader_and_loses_nothing() {
     other.read_to_end(&mut read).await.unwrap();
     assert_eq!(read.len(), total);
     writing.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_further_ahead_of_an_idle_reader_than_is_kept_is_cut_off_and_both_ends_are_told() {
+    let (mut client, mut server) = pair().await;
+    let mut stream = open(&mut client).await;
+    stream.write_all(b"x").await.unwrap();
+    let mut other = accept(&mut server).await;
+    let mut written = 0;
+    let error = loop {
+        match stream.write(&[7; 16_000]).await {
+            Ok(taken) => written += taken,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error} after {written} bytes");
+    // What is on the way comes on top, and no more than that: the writer waits for the network, if not for the reader. The
+    // reader counts some more for a short frame.
+    assert!(written + 1_024 > UNREAD_MAX_BYTES, "{written} bytes");
+    assert!(written < 2 * UNREAD_MAX_BYTES, "{written} bytes");
+    let error = other.read(&mut [0; 8]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    // It is the stream's end and not the connection's.
+    let mut next = open(&mut client).await;
+    next.write_all(b"y").await.unwrap();
+    let mut byte = [0];
+    accept(&mut server).await.read_exact(&mut byte).await.unwrap();
+    assert_eq!(byte, *b"y");
 }
 
 #[tokio::test(flavor = "multi_thread")]

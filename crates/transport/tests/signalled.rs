@@ -8,11 +8,15 @@
     reason = "a test ends where it finds a fault"
 )]
 
+#[path = "support/liar.rs"]
+mod liar;
 mod support;
 
-use libp2p::{PeerId, Swarm};
+use futures::{FutureExt, StreamExt};
+use libp2p::PeerId;
+use libp2p_stream::OpenStreamError;
 use meganet_transport::proto::address::Signalled;
-use support::{Behaviour, Kind, Node, Seen, through};
+use support::{ECHO, Kind, Node, Seen, through};
 
 /// Dials one after the other between the same two.
 const REDIALS: usize = 100;
@@ -49,14 +53,47 @@ async fn both_dial_at_once_and_one_connection_comes_of_it() {
         assert!(endpoint.is_dialer(), "the lower peer id's dial wins");
         higher.until("direct connection", |seen| matches!(seen, Seen::Direct(..)).then_some(())).await;
         lower.echo(higher.peer, 1_000).await;
-        let (one, other) = (a.peer, b.peer);
-        assert_eq!(a.ask(move |swarm| count_direct(swarm, other)).await, 1);
-        assert_eq!(b.ask(move |swarm| count_direct(swarm, one)).await, 1);
+        for (node, other) in [(&a, b.peer), (&b, a.peer)] {
+            // The relay's, and one that carries streams which keep off relayed ones.
+            node.settled(2).await;
+            assert!(node.ask(move |swarm| swarm.is_connected(&other)).await);
+        }
+        a.echo(b.peer, 1_000).await;
+        b.echo(a.peer, 1_000).await;
     }
 }
 
-fn count_direct(swarm: &Swarm<Behaviour>, peer: PeerId) -> usize {
-    usize::from(swarm.is_connected(&peer))
+#[tokio::test(flavor = "multi_thread")]
+async fn protocols_other_than_signalling_stay_off_a_relayed_connection() {
+    let (relay, mut b) = (Node::new(Kind::Relay).await, Node::new(Kind::Private).await);
+    b.reserve(&relay.address).await;
+    // It speaks every protocol on every connection.
+    let mut liar = liar::new(&relay.address).await;
+    liar::circuit(&mut liar, &relay.address, b.peer).await;
+    b.until("circuit", |seen| matches!(seen, Seen::Relayed).then_some(())).await;
+    let mut raw = liar.raw.clone().unwrap();
+
+    // None is accepted there.
+    let refused = raw.open_stream(b.peer, ECHO).await.err();
+    assert!(matches!(refused, Some(OpenStreamError::UnsupportedProtocol(_))), "{refused:?}");
+
+    // None is opened there: it fails, or waits for another connection.
+    let mut streams = b.streams.clone();
+    let mut from_b = raw.accept(ECHO).unwrap();
+    let mut opening = Box::pin(streams.open_stream(liar.peer, ECHO));
+    for _ in 0..100 {
+        let opened = opening.as_mut().now_or_never();
+        let is_over = opened.is_some();
+        assert!(!matches!(opened, Some(Ok(_))), "a stream on a relayed connection");
+        if is_over {
+            break;
+        }
+        // Its swarm takes a turn.
+        b.ask(|_| ()).await;
+    }
+    // What is meant for it goes through meanwhile.
+    let _signalling = liar::ask(&liar, b.peer).await;
+    assert!(from_b.next().now_or_never().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -409,7 +409,12 @@ impl Driver {
             }
             Event::ChannelData(data) => {
                 let Some(entry) = self.channels.get(&data.id) else { return };
-                if let Err(error) = entry.channel.on_message(Bytes::from(data.data)) {
+                let taken = if data.binary {
+                    entry.channel.on_message(Bytes::from(data.data))
+                } else {
+                    Err(entry.channel.on_text())
+                };
+                if let Err(error) = taken {
                     self.closed = self.closed.take().or_else(|| self.backend.on_violation(error));
                 }
             }

@@ -117,12 +117,11 @@ struct Rate {
 }
 
 impl Rate {
-    fn new(per_s: u32) -> Self {
-        Self { per_s, left: f64::from(per_s), at: Instant::now() }
+    fn new(per_s: u32, now: Instant) -> Self {
+        Self { per_s, left: f64::from(per_s), at: now }
     }
 
-    fn take(&mut self) -> bool {
-        let now = Instant::now();
+    fn take(&mut self, now: Instant) -> bool {
         let more = now.duration_since(self.at).as_secs_f64() * f64::from(self.per_s);
         self.at = now;
         self.left = (self.left + more).min(f64::from(self.per_s));
@@ -211,8 +210,8 @@ pub(super) fn listen(
         by_source: HashMap::new(),
         order: VecDeque::new(),
         half_open: HalfOpen::default(),
-        attempts: Rate::new(ATTEMPTS_PER_S),
-        stun: Rate::new(STUN_PER_S),
+        attempts: Rate::new(ATTEMPTS_PER_S, Instant::now()),
+        stun: Rate::new(STUN_PER_S, Instant::now()),
         census: census.clone(),
     };
     census.spawn(listener.run());
@@ -226,7 +225,7 @@ impl Listener {
         loop {
             tokio::select! {
                 received = self.socket.recv_from(&mut buffer) => match received {
-                    Ok((len, from)) => self.on_datagram(buffer.get(..len).unwrap_or_default(), from),
+                    Ok((len, from)) => self.on_datagram(buffer.get(..len).unwrap_or_default(), from, Instant::now()),
                     // ICMP's answer to something sent earlier: not this socket's end.
                     Err(error) => tracing::trace!(%error, "receive"),
                 },
@@ -243,7 +242,7 @@ impl Listener {
         self.order.retain(|source| by_source.get(source).is_some_and(Remote::is_unproven));
     }
 
-    fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr) {
+    fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr, now: Instant) {
         if let Some(remote) = self.by_source.get(&from)
             && !remote.datagrams.is_closed()
         {
@@ -253,27 +252,27 @@ impl Listener {
             return;
         }
         if let Some(stun::Message::Request(transaction)) = stun::parse(bytes) {
-            self.answer_stun(transaction, from);
+            self.answer_stun(transaction, from, now);
             return;
         }
         let Ok(message) = StunMessage::parse(bytes) else { return };
         if let (true, Some(name)) = (message.is_binding_request(), message.username())
-            && let Err(error) = self.begin(name, bytes, from)
+            && let Err(error) = self.begin(name, bytes, from, now)
         {
             tracing::debug!(%from, %error, "no attempt");
         }
     }
 
     /// Tells somebody their address (RFC 8489 §7.3.1).
-    fn answer_stun(&mut self, transaction: stun::Transaction, from: SocketAddr) {
-        if self.stun.take() {
+    fn answer_stun(&mut self, transaction: stun::Transaction, from: SocketAddr, now: Instant) {
+        if self.stun.take(now) {
             let _ = self.socket.try_send_to(&stun::response(transaction, from), from);
         }
     }
 
-    fn begin(&mut self, username: &str, first: &[u8], from: SocketAddr) -> Result<(), Error> {
+    fn begin(&mut self, username: &str, first: &[u8], from: SocketAddr, now: Instant) -> Result<(), Error> {
         let names = credentials::Attempt::from_username(username)?;
-        if self.by_source.len() >= CONNECTIONS_MAX || !self.attempts.take() {
+        if self.by_source.len() >= CONNECTIONS_MAX || !self.attempts.take(now) {
             return Err(Error::Busy);
         }
         if self.half_open.has_share(from.ip()) {
@@ -338,8 +337,8 @@ mod tests {
             by_source: HashMap::new(),
             order: VecDeque::new(),
             half_open: HalfOpen::default(),
-            attempts: Rate::new(10_000),
-            stun: Rate::new(STUN_PER_S),
+            attempts: Rate::new(10_000, Instant::now()),
+            stun: Rate::new(STUN_PER_S, Instant::now()),
             census: Census::default(),
         };
         (listener, receiver)
@@ -348,7 +347,7 @@ mod tests {
     impl Listener {
         /// A request of somebody new; nothing is answered to it, for it is none.
         fn ask(&mut self, from: SocketAddr) -> Result<(), Error> {
-            self.begin(USERNAME, &[], from)
+            self.begin(USERNAME, &[], from, Instant::now())
         }
 
         fn knows(&self, source: SocketAddr) -> bool {
@@ -382,11 +381,69 @@ mod tests {
         for host in 0..HALF_OPEN_MAX as u8 {
             listener.ask(source(host, 1)).unwrap();
             // A first byte of DTLS (RFC 7983).
-            listener.on_datagram(&[22; 64], source(host, 1));
+            listener.on_datagram(&[22; 64], source(host, 1), Instant::now());
         }
         listener.sweep();
         assert!(matches!(listener.ask(source(200, 1)), Err(Error::Busy)), "its place is not free yet");
         assert!(!listener.knows(source(0, 1)) && listener.knows(source(1, 1)));
+    }
+
+    /// How many of these are there at this moment.
+    fn taken(rate: &mut Rate, now: Instant) -> usize {
+        (0..).take_while(|_| rate.take(now)).count()
+    }
+
+    #[test]
+    fn a_rate_is_a_burst_of_a_seconds_worth_and_then_so_many_a_second() {
+        let now = Instant::now();
+        let mut rate = Rate::new(500, now);
+        assert_eq!(taken(&mut rate, now), 500);
+        assert_eq!(taken(&mut rate, now), 0);
+        assert_eq!(taken(&mut rate, now + Duration::from_millis(500)), 250);
+        let later = now + Duration::from_secs(100);
+        assert_eq!(taken(&mut rate, later), 500, "what nobody took is not saved up");
+        // Parts of one add up.
+        let steps = (1..=4).filter(|step| rate.take(later + Duration::from_millis(*step))).count();
+        assert_eq!(steps, 2);
+    }
+
+    #[tokio::test]
+    async fn no_more_stun_is_answered_than_the_rate_allows() {
+        let (mut listener, _incoming) = listener();
+        let asker = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let from = asker.local_addr().unwrap();
+        listener.socket.writable().await.unwrap();
+        let (now, request) = (Instant::now(), stun::request([7; 12]));
+        listener.stun = Rate::new(STUN_PER_S, now);
+        let mut buffer = [0; 64];
+        for seconds in 0..2 {
+            // A second later there are as many again.
+            let now = now + Duration::from_secs(seconds);
+            for number in 0..2 * STUN_PER_S {
+                listener.on_datagram(&request, from, now);
+                if number < STUN_PER_S {
+                    let len = asker.recv(&mut buffer).await.unwrap();
+                    assert_eq!(stun::parse(&buffer[..len]), Some(stun::Message::Response([7; 12], from)), "{number}");
+                }
+            }
+            listener.socket.send_to(b"end", from).await.unwrap();
+            let len = asker.recv(&mut buffer).await.unwrap();
+            assert_eq!(&buffer[..len], b"end", "nothing else was sent before it");
+        }
+        assert!(listener.by_source.is_empty(), "and nobody is kept who only asks");
+    }
+
+    #[tokio::test]
+    async fn attempts_beyond_the_rate_are_turned_away_until_there_is_room_again() {
+        let (mut listener, _incoming) = listener();
+        let now = Instant::now();
+        listener.attempts = Rate::new(ATTEMPTS_PER_S, now);
+        assert_eq!(taken(&mut listener.attempts, now), ATTEMPTS_PER_S as usize);
+        let busy = listener.begin(USERNAME, &[], source(1, 1), now);
+        assert!(matches!(busy, Err(Error::Busy)), "{busy:?}");
+        assert!(!listener.knows(source(1, 1)));
+        listener.begin(USERNAME, &[], source(1, 1), now + Duration::from_secs(1)).unwrap();
+        assert!(listener.knows(source(1, 1)));
     }
 
     #[tokio::test]
@@ -413,7 +470,7 @@ mod tests {
         let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
         while !listener.by_source.get(&local).is_some_and(|remote| remote.is_proven.load(Ordering::Relaxed)) {
             let (len, from) = listener.socket.recv_from(&mut buffer).await.unwrap();
-            listener.on_datagram(&buffer[..len], from);
+            listener.on_datagram(&buffer[..len], from, Instant::now());
             tokio::task::yield_now().await;
         }
         listener.let_go_of_the_oldest(|_| true);

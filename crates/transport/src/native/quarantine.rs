@@ -67,3 +67,41 @@ impl Quarantine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        census::{Census, Kind},
+        native::certificate::crypto,
+    };
+
+    #[test]
+    fn ids_are_held_for_a_while_and_the_oldest_is_let_go_where_there_are_too_many() {
+        let now = Instant::now();
+        let census = Census::default();
+        let resting = || census.counts().resting_ids;
+        let mut rtc = Rtc::builder().set_crypto_provider(crypto()).clear_codecs().build(now);
+        let mut quarantine = Quarantine::default();
+        for id in 0..HELD_MAX as u16 {
+            quarantine.hold(&mut rtc, id, now, census.count(Kind::RestingIds));
+        }
+        assert_eq!(resting(), HELD_MAX);
+        let ids: Vec<ChannelId> = quarantine.order.iter().map(|(_, id, _)| *id).collect();
+        let later = now + Duration::from_secs(1);
+        quarantine.hold(&mut rtc, HELD_MAX as u16, later, census.count(Kind::RestingIds));
+        assert_eq!(resting(), HELD_MAX, "one has made room");
+        assert_eq!(quarantine.order.front().map(|(_, id, _)| *id), Some(ids[1]), "the oldest");
+
+        // What is let go is known until str0m says that its channel is closed.
+        assert!(quarantine.contains(ids[0]) && quarantine.on_closed(ids[0]) && !quarantine.on_closed(ids[0]));
+
+        let until = now + HELD_FOR;
+        assert_eq!(quarantine.handle_timeout(&mut rtc, until - Duration::from_millis(1)), Some(until));
+        assert_eq!(resting(), HELD_MAX);
+        assert_eq!(quarantine.handle_timeout(&mut rtc, until), Some(later + HELD_FOR));
+        assert_eq!(resting(), 1);
+        assert_eq!(quarantine.handle_timeout(&mut rtc, later + HELD_FOR), None);
+        assert_eq!(resting(), 0);
+    }
+}

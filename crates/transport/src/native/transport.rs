@@ -141,16 +141,16 @@ impl libp2p::core::Transport for Transport {
                 return Ok(attempt.boxed());
             }
             Err(AddressError::Other) => {}
-            Err(error) => return Err(TransportError::Other(error.into())),
+            Err(error) => return Err(TransportError::Other(Error::of_address(error, &address))),
         }
         match self.link.routes.learn(&address).and_then(|short| address::Signalled::parse(&short)) {
             Ok(signalled) => {
-                let opening = self.link.open(signalled.peer);
+                let opening = signalling::in_time(signalled.peer, self.link.open(signalled.peer));
                 let config = self.config.clone();
                 Ok(async move { signal(config, signal::Role::Initiator, signalled.peer, opening.await?).await }.boxed())
             }
             Err(AddressError::Other) => Err(TransportError::MultiaddrNotSupported(address)),
-            Err(error) => Err(TransportError::Other(error.into())),
+            Err(error) => Err(TransportError::Other(Error::of_address(error, &address))),
         }
     }
 

@@ -117,6 +117,15 @@ impl Direct {
     }
 }
 
+/// Whom an address leads to, if it says so: whoever is named after its last relay.
+pub(crate) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
+    address.iter().fold(None, |named, part| match part {
+        Protocol::P2p(peer) => Some(peer),
+        Protocol::P2pCircuit => None,
+        _ => named,
+    })
+}
+
 impl Signalled {
     /// Reads an address to dial.
     ///
@@ -190,6 +199,8 @@ impl Signalled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use libp2p::multihash::Multihash;
+    use proptest::prelude::*;
 
     const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
     const HASH: &str = "uEiDikp5KVUgkLta1EjUN-IKbHk-dUBg8VzKgf5nXxLK46w";
@@ -263,6 +274,95 @@ mod tests {
             (format!("{through_a_tab}/webrtc/p2p/{PEER}/p2p-circuit/webrtc/p2p/{other}"), AddressError::TooDeep),
         ] {
             assert_eq!(Signalled::parse(&address(&text)), Err(error), "{text}");
+        }
+    }
+    fn hash(code: u64) -> impl Strategy<Value = Protocol<'static>> {
+        any::<[u8; 32]>().prop_map(move |digest| Protocol::Certhash(Multihash::wrap(code, &digest).unwrap()))
+    }
+
+    fn peer() -> impl Strategy<Value = Protocol<'static>> {
+        // SHA-256's code.
+        any::<[u8; 32]>()
+            .prop_map(|digest| Protocol::P2p(PeerId::from_multihash(Multihash::wrap(0x12, &digest).unwrap()).unwrap()))
+    }
+
+    fn ip() -> impl Strategy<Value = Protocol<'static>> {
+        prop_oneof![
+            any::<[u8; 4]>().prop_map(|ip| Protocol::Ip4(ip.into())),
+            any::<[u8; 16]>().prop_map(|ip| Protocol::Ip6(ip.into())),
+        ]
+    }
+
+    /// Parts that belong together, and single ones that do not.
+    fn parts() -> impl Strategy<Value = Vec<Protocol<'static>>> {
+        let single = prop_oneof![
+            ip(),
+            peer(),
+            hash(0x12),
+            hash(0x13),
+            any::<u16>().prop_map(Protocol::Udp),
+            any::<u16>().prop_map(Protocol::Tcp),
+            any::<u64>().prop_map(Protocol::Memory),
+            "[a-z]{1,12}".prop_map(|name| Protocol::Dns(name.into())),
+            Just(Protocol::WebRTCDirect),
+            Just(Protocol::WebRTC),
+            Just(Protocol::P2pCircuit),
+            Just(Protocol::QuicV1),
+        ];
+        prop_oneof![
+            2 => single.prop_map(|part| vec![part]),
+            3 => (ip(), any::<u16>(), hash(0x12))
+                .prop_map(|(ip, port, hash)| vec![ip, Protocol::Udp(port), Protocol::WebRTCDirect, hash]),
+            3 => peer().prop_map(|peer| vec![peer, Protocol::P2pCircuit]),
+            3 => peer().prop_map(|peer| vec![Protocol::WebRTC, peer]),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn any_address_is_an_error_or_prints_back_to_what_reads_the_same(parts in prop::collection::vec(parts(), 0..5)) {
+            let address: Multiaddr = parts.into_iter().flatten().collect();
+            if let Ok(direct) = Direct::parse(&address) {
+                let mut printed = Direct::address(direct.socket, Some(direct.fingerprint));
+                if let Some(peer) = direct.peer {
+                    printed.push(Protocol::P2p(peer));
+                }
+                prop_assert_eq!(&printed, &address);
+                let read: Multiaddr = printed.to_string().parse().unwrap();
+                prop_assert_eq!(peer_of(&read), direct.peer);
+                prop_assert_eq!(Direct::parse(&read), Ok(direct));
+            }
+            if let Ok(socket) = Direct::parse_listen(&address) {
+                prop_assert_eq!(Direct::address(socket, None), address.clone());
+            }
+            if let Ok(signalled) = Signalled::parse(&address) {
+                let printed = match &signalled.circuit {
+                    Some(circuit) => Signalled::from_circuit(circuit).unwrap(),
+                    None => Signalled::short(signalled.peer),
+                };
+                prop_assert_eq!(&printed, &address);
+                prop_assert_eq!(signalled.circuit.is_some(), signalled.circuit.as_ref().and_then(Signalled::relay_of).is_some());
+                let read: Multiaddr = printed.to_string().parse().unwrap();
+                prop_assert_eq!(peer_of(&read), Some(signalled.peer));
+                prop_assert_eq!(Signalled::parse(&read), Ok(signalled));
+            }
+            // None of these says anything of other addresses, and none falls over.
+            let _ = (Signalled::is_listen(&address), Signalled::relay_of(&address), Signalled::from_circuit(&address));
+        }
+    }
+
+    #[test]
+    fn an_address_leads_to_whoever_is_named_after_its_last_relay() {
+        let other = PeerId::random();
+        for (text, named) in [
+            (format!("/ip4/1.2.3.4/udp/1/webrtc-direct/p2p/{other}"), Some(other)),
+            (format!("/ip4/1.2.3.4/tcp/1/p2p/{PEER}/p2p-circuit/webrtc/p2p/{other}"), Some(other)),
+            (format!("/ip4/1.2.3.4/tcp/1/p2p/{PEER}/p2p-circuit/webrtc"), None),
+            ("/webrtc".to_owned(), None),
+        ] {
+            assert_eq!(peer_of(&address(&text)), named, "{text}");
         }
     }
 }

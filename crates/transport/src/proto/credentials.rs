@@ -168,5 +168,22 @@ mod tests {
                 proptest::prop_assert!(is_ice(&attempt.client.pwd) && is_ice(&attempt.server.pwd));
             }
         }
+
+        #[test]
+        fn what_begins_as_a_version_does_is_an_attempt_or_an_error(
+            server in "(libp2p\\+webrtc\\+v[123]/)?[a-zA-Z0-9+/:ä]{0,260}",
+            client in "(libp2p\\+webrtc\\+v[123]/)?[a-zA-Z0-9+/:ä]{0,260}",
+        ) {
+            for name in [format!("{server}:{client}"), format!("{server}:{server}")] {
+                if let Ok(attempt) = Attempt::from_username(&name) {
+                    proptest::prop_assert_eq!(name, format!("{}:{}", attempt.server.ufrag, attempt.client.ufrag));
+                    proptest::prop_assert!(is_ice(&attempt.client.pwd) && is_ice(&attempt.server.pwd));
+                }
+            }
+            if let Some(ice) = v2_server(&client) {
+                let attempt = Attempt::from_username(&format!("{}:abcd", ice.ufrag));
+                proptest::prop_assert_eq!(attempt.map(|attempt| attempt.client.pwd), Ok(client));
+            }
+        }
     }
 }

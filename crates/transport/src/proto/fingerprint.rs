@@ -34,7 +34,9 @@ impl Fingerprint {
         let mut bytes = [0; 32];
         let mut parts = digits.trim().split(':');
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2)?;
+            // Rust's parser takes a sign for a digit's place.
+            let is_hex = |part: &&str| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let part = parts.next().filter(is_hex)?;
             *byte = u8::from_str_radix(part, 16).ok()?;
         }
         parts.next().is_none().then_some(Self(bytes))
@@ -97,6 +99,8 @@ mod tests {
             value.trim_end_matches(":70"),
             &format!("{value}:00"),
             &value.replace(':', ""),
+            &value.replacen("3E", "+E", 1),
+            &value.replacen("3E", "-0", 1),
         ] {
             assert_eq!(Fingerprint::from_sdp_value(wrong), None, "{wrong}");
         }

@@ -64,6 +64,9 @@ pub enum FrameError {
     /// Its content is not the protobuf message of the specification.
     #[error("a frame's content is malformed")]
     Content,
+    /// A text message of its channel, where frames are binary.
+    #[error("a text message")]
+    Text,
 }
 
 impl Frame {

@@ -379,5 +379,35 @@ mod tests {
         fn anything_passes_or_is_refused(sdp in "(v=0|m=application 9 UDP/DTLS/SCTP x|a=candidate:[ -~]{0,60}|a=ice-pwd:[a-z]{0,9}|a=fingerprint:[ -~]{0,99}|\\r\\n|\\PC){0,12}") {
             let _ = check(&sdp);
         }
+
+        #[test]
+        fn any_description_is_taken_apart_and_put_together(
+            sdp in "((a=candidate:1 1 (udp|TCP) 1 10\\.0\\.0\\.[12] [0-9]{1,6} typ host|a=candidate:[ -~]{0,60}|a=ice-(ufrag|pwd):[a-z]{3,9}|\\PC{0,20})\\r?\\n?){0,30}",
+        ) {
+            let (rest, targets) = split_candidates(&sdp);
+            proptest::prop_assert!(targets.iter().all(|target| target.port() != 0));
+            proptest::prop_assert_eq!(split_candidates(&rest), (rest.clone(), vec![]));
+            let admitted = Named::default().admitted(&sdp);
+            let (_, of_one) = split_candidates(&admitted);
+            for ip in [[10, 0, 0, 1], [10, 0, 0, 2]] {
+                let count = of_one.iter().filter(|target| target.ip() == IpAddr::from(ip)).count();
+                proptest::prop_assert!(count <= CANDIDATES_PER_IP_MAX, "{} of {:?}", count, ip);
+            }
+            proptest::prop_assert_eq!(&Named::default().admitted(&admitted), &admitted);
+            let changed = ice(&with_ice(&sdp, &ice_of("ABCDEFGH")));
+            proptest::prop_assert!(ice(&sdp).is_err() || changed == Ok(ice_of("ABCDEFGH")));
+        }
+
+        #[test]
+        fn any_candidate_is_read_or_refused(
+            candidate in "(a=)?(candidate:1)?(( ?(typ|srflx|raddr|rport|udp|1|10\\.0\\.0\\.1))|\\PC{0,3}){0,20}",
+        ) {
+            if let Some((inside, outside)) = reflexive(&candidate) {
+                proptest::prop_assert!(inside.contains(' ') && outside.contains(' '));
+            }
+            if let Ok(Target::Socket(socket)) = check_candidate(&candidate) {
+                proptest::prop_assert_ne!(socket.port(), 0);
+            }
+        }
     }
 }

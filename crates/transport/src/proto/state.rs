@@ -150,6 +150,16 @@ impl Stream {
         }
     }
 
+    /// Takes a text message in, which is none of the protocol's whatever it says. It breaks the stream as a malformed frame does.
+    pub fn on_text(&mut self) -> StreamError {
+        self.decoder = Decoder::default();
+        let error = FrameError::Text.into();
+        if self.error.is_none() {
+            self.fail(error);
+        }
+        error
+    }
+
     /// A frame that comes after the stream was ended by force: the other end may not know of that yet.
     fn check_late(&self, frame: &Frame) -> Result<(), StreamError> {
         let follows_fin = self.read == ReadHalf::Ended && !frame.data.is_empty();

@@ -178,6 +178,10 @@ impl Behaviour {
     /// Forgets attempts with this peer that have come to a connection and are only being tidied up: that connection is no more,
     /// or nobody would ask for another.
     fn settle(&mut self, peer: &PeerId) {
+        // Its time was up before it came to a stream.
+        if matches!(self.dials.get(peer), Some(Stage::Opening { reply, .. }) if reply.is_canceled()) {
+            self.dials.remove(peer);
+        }
         if let Some(Stage::Signalling(attempt)) = self.dials.get(peer)
             && attempt.is_connected()
         {
@@ -461,7 +465,7 @@ impl Behaviour {
         let is_it = |stage: &Stage| matches!(stage, Stage::Opening { on, .. } if *on == id);
         let Some(peer) = self.dials.iter().find(|(_, stage)| is_it(stage)).map(|(peer, _)| *peer) else { return };
         match (reason, self.dials.remove(&peer)) {
-            (Some(_), Some(Stage::Opening { reply, others, .. })) if !others.is_empty() => {
+            (Some(_), Some(Stage::Opening { reply, others, .. })) if !others.is_empty() && !reply.is_canceled() => {
                 self.dial_relays(peer, reply, others);
             }
             (Some(reason), Some(Stage::Opening { reply, .. })) => {

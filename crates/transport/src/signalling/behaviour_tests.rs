@@ -272,3 +272,28 @@ fn relays_that_are_connected_come_first_and_strangers_a_few_at_a_time() {
     assert!(matches!(opened.try_recv(), Ok(Some(Err(Error::NoRelay { .. })))));
     assert!(!bench.behaviour.is_signalling(&peer));
 }
+
+#[test]
+fn a_dial_that_nobody_waits_for_is_in_no_others_way_and_tries_no_further_relay() {
+    let mut bench = Bench::new();
+    let peer = bench.peer;
+    let relays: Vec<_> = (0..3).map(|_| PeerId::random()).collect();
+    for relay in &relays {
+        let address = format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/webrtc/p2p/{peer}");
+        bench.behaviour.routes.learn(&address.parse().unwrap()).unwrap();
+    }
+    let (reply, opened) = oneshot::channel();
+    bench.behaviour.on_request(Request { peer, reply });
+    let _first = bench.dials(&relays);
+    drop(opened);
+    let (reply, mut opened) = oneshot::channel();
+    bench.behaviour.on_request(Request { peer, reply });
+    assert!(matches!(opened.try_recv(), Ok(None)), "it goes on");
+    let (dialled, second) = bench.dials(&relays);
+    assert_eq!(dialled.len(), STRANGE_RELAYS_AT_ONCE);
+    drop(opened);
+    bench.failed(second);
+    assert_eq!(bench.behaviour.under_way(), (0, 0));
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    assert!(!matches!(bench.behaviour.poll(&mut context), Poll::Ready(ToSwarm::Dial { .. })));
+}

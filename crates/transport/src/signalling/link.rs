@@ -1,7 +1,7 @@
 //! What the transport and the behaviour of `/webrtc` say to each other.
 
 use super::routes::Routes;
-use crate::error::Error;
+use crate::{clock, error::Error};
 use futures::{
     channel::{mpsc, oneshot},
     stream::{Stream as _, StreamExt},
@@ -11,12 +11,17 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
     task::{Context, Poll},
+    time::Duration,
 };
 
 /// Dials that wait for the behaviour.
 const REQUESTS_WAITING_MAX: usize = 64;
 /// Attempts of others that wait for the swarm to take them.
 const INBOUND_WAITING_MAX: usize = 16;
+
+/// A dial that has no signalling stream by then has failed: a relay that is dialled for it may take 10 s, and so may one of those
+/// that are tried after it. Signalling itself has a limit of its own.
+pub const OPENING_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +102,14 @@ impl Link {
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// Gives a dial its time to come to a stream; what becomes of it says of whom.
+pub(crate) async fn in_time(
+    peer: PeerId,
+    opening: impl Future<Output = Result<Opened, Error>>,
+) -> Result<Opened, Error> {
+    clock::within(OPENING_TIMEOUT, opening).await.map_err(|error| error.naming(peer))
 }
 
 /// Waits until another attempt takes the place of this one.

@@ -27,7 +27,7 @@ mod under_way;
 pub(crate) use attempt::{PeerConnection, Progress, run};
 pub use behaviour::{Behaviour, Event};
 pub use lens::{HostsOnly, Lens, Through, WithoutCircuits};
-pub(crate) use link::{Inbound, Link, Opened};
+pub(crate) use link::{Inbound, Link, Opened, in_time};
 pub use only::{
     DirectOnly, Only, OverWebSocket, Way, Ways, WithoutWebSocket, is_relayed, is_relayed_endpoint, relay_of,
 };

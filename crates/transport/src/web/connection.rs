@@ -7,6 +7,7 @@ use crate::{
     connection::{Backend, Closed},
     proto::signal::INIT_LABEL,
     stream::{Channel, Notify},
+    waiting::{Overrun, Waiting},
 };
 use bytes::Bytes;
 use futures::{FutureExt, future::poll_fn, pin_mut, select, task::AtomicWaker};
@@ -31,6 +32,10 @@ use web_sys::{
 const BUFFERED_MAX_BYTES: u32 = 1024 * 1024;
 /// A connection that heard nothing is given up after this; "disconnected" alone may pass.
 const LOST_AFTER: Duration = Duration::from_secs(15);
+
+/// Events of one connection that wait for its task, which takes in all there are whenever it runs: 8 MiB in messages of half a
+/// kilobyte each, where the other end may be so far ahead of a reader in one stream.
+const EVENTS_WAITING_MAX: usize = 16_384;
 
 /// The end that made `init` closes it at once. Firefox misses that when it comes with the opening (153: every other time from
 /// Chromium), never closes its half, and the other end waits for that in vain: after this time this end closes it too.
@@ -64,6 +69,8 @@ impl Wake {
 pub(super) enum Event {
     Opened(RtcDataChannel),
     Message(u32, Bytes),
+    /// A text message.
+    Text(u32),
     /// It opened, or has room again.
     Ready,
     Ended(u32),
@@ -75,7 +82,7 @@ pub(super) enum Event {
 /// Events that wait for the task: it is woken by each, in the microtask after the callback, and takes them all.
 #[derive(Clone)]
 pub(super) struct Events {
-    queue: Shared<VecDeque<Event>>,
+    queue: Shared<Waiting<Event, EVENTS_WAITING_MAX>>,
     wake: Arc<Wake>,
 }
 
@@ -85,12 +92,12 @@ impl Events {
     }
 
     pub fn push(&self, event: Event) {
-        self.queue.borrow_mut().push_back(event);
+        self.queue.borrow_mut().push(event);
         self.wake.notify();
     }
 
-    fn pop(&self) -> Option<Event> {
-        self.queue.borrow_mut().pop_front()
+    fn pop(&self) -> Result<Option<Event>, Overrun> {
+        self.queue.borrow_mut().pop()
     }
 }
 
@@ -224,11 +231,12 @@ impl Task {
         };
         let events = self.events.clone();
         let message = Listener::new(&self.census, &data, "message", move |event| {
-            // A text message has no place in the protocol: it reads as an empty one.
             let data = event.dyn_ref::<MessageEvent>().map(MessageEvent::data);
             let bytes = data.and_then(|data| data.dyn_into::<js_sys::ArrayBuffer>().ok());
-            let bytes = bytes.map(|bytes| js_sys::Uint8Array::new(&bytes).to_vec()).unwrap_or_default();
-            events.push(Event::Message(id, bytes.into()));
+            events.push(match bytes {
+                Some(bytes) => Event::Message(id, js_sys::Uint8Array::new(&bytes).to_vec().into()),
+                None => Event::Text(id),
+            });
         });
         let listeners = [
             message,
@@ -277,7 +285,12 @@ impl Task {
     }
 
     fn take_in_events(&mut self) -> Option<Closed> {
-        while let Some(event) = self.events.pop() {
+        loop {
+            let event = match self.events.pop() {
+                Ok(Some(event)) => event,
+                Ok(None) => return None,
+                Err(Overrun) => return Some(Closed::Overrun),
+            };
             match event {
                 Event::Opened(data) if matches!(self.init, Init::Expected) && data.label() == INIT_LABEL => {
                     let close_at_ms = clock::now_ms() + INIT_OPEN_MAX.as_millis() as u64;
@@ -292,6 +305,12 @@ impl Task {
                     if let Err(error) = entry.channel.on_message(message)
                         && let Some(closed) = self.backend.on_violation(error)
                     {
+                        return Some(closed);
+                    }
+                }
+                Event::Text(id) => {
+                    let Some(entry) = self.entries.get(&id) else { continue };
+                    if let Some(closed) = self.backend.on_violation(entry.channel.on_text()) {
                         return Some(closed);
                     }
                 }
@@ -320,7 +339,6 @@ impl Task {
                 Event::Gone => return Some(Closed::Remote),
             }
         }
-        None
     }
 
     /// Hands messages of all streams in turn to the browser, as many as it may buffer.

@@ -17,11 +17,12 @@ use crate::{
     },
     signalling::{PeerConnection, Progress},
     stun::StunServers,
+    waiting::{Overrun, Waiting},
 };
 use futures::{FutureExt, pin_mut, select_biased};
 use libp2p::PeerId;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -35,6 +36,9 @@ use web_sys::{
 /// How long `init` stays open: Firefox misses a close that comes with the opening.
 const INIT_OPEN_MIN: Duration = Duration::from_millis(50);
 
+/// Events of one attempt that wait: a browser names a handful of candidates, and the rest happens once or twice.
+const EVENTS_WAITING_MAX: usize = 256;
+
 /// What callbacks report.
 enum Event {
     Candidate(String),
@@ -43,24 +47,24 @@ enum Event {
     InitClosed,
 }
 
-/// Events of one attempt. They are few: a browser names a handful of candidates, and the rest happens once or twice.
+/// Events of one attempt.
 #[derive(Clone, Default)]
 struct Events {
-    queue: Shared<VecDeque<Event>>,
+    queue: Shared<Waiting<Event, EVENTS_WAITING_MAX>>,
     wake: Arc<Wake>,
 }
 
 impl Events {
     fn push(&self, event: Event) {
-        self.queue.borrow_mut().push_back(event);
+        self.queue.borrow_mut().push(event);
         crate::stream::Notify::notify(&*self.wake);
     }
 
-    async fn next(&self) -> Event {
+    async fn next(&self) -> Result<Event, Overrun> {
         loop {
-            let event = self.queue.borrow_mut().pop_front();
+            let event = self.queue.borrow_mut().pop()?;
             match event {
-                Some(event) => return event,
+                Some(event) => return Ok(event),
                 None => self.wake.woken().await,
             }
         }
@@ -244,6 +248,7 @@ impl PeerConnection for Signalled {
                     reason = closed => return Progress::Failed(reason),
                 }
             };
+            let Ok(event) = event else { return Progress::Failed(Closed::Overrun) };
             match event {
                 Event::Candidate(json) => {
                     if let Some((inside, outside)) = sdp::reflexive(&json) {

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Questions to a node, and what it has seen, that wait.
 const WAITING_MAX: usize = 1_024;
-const ECHO: StreamProtocol = StreamProtocol::new("/test/echo/1");
+pub const ECHO: StreamProtocol = StreamProtocol::new("/test/echo/1");
 
 #[derive(NetworkBehaviour)]
 pub struct Behaviour {
