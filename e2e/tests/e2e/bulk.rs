@@ -4,25 +4,33 @@ use anyhow::{Context, Result, ensure};
 use meganet_core::address::Address;
 use meganet_e2e::{
     app::App,
+    delay::Delay,
     folder, scenario,
     swarm::Peer,
     throttle::Throttle,
     wait::{Look, until},
 };
 use meganet_node::api::{Command, PathInfo, PathWay};
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 /// Bytes of the site that is read.
 const SITE_BYTES: usize = 32 << 20;
+/// Of a line on which WebRTC moves a tenth of what a WebSocket on loopback does.
+const ROUND_TRIP: Duration = Duration::from_millis(50);
 
-/// Publishes a site at the peer, and has the tab fetch it while it is connected to the peer over WebRTC.
-async fn fetch(app: &App<'_>, author: &Peer, dir: &Path) -> Result<Vec<PathInfo>> {
+/// Where a peer is reached over WebRTC.
+fn direct(author: &Peer) -> Result<&str> {
+    let direct = author.addresses().iter().find(|address| address.contains("/webrtc-direct/"));
+    direct.map(String::as_str).context("no webrtc-direct address")
+}
+
+/// Publishes a site at the peer, and has the tab fetch it while it is connected to the peer at this address.
+async fn fetch(app: &App<'_>, author: &Peer, at: &str, dir: &Path) -> Result<Vec<PathInfo>> {
     let folder = dir.join("site");
     let files = folder::made_up("Much content", 5, SITE_BYTES);
     folder::write(&folder, &files)?;
     let address: Address = author.commands().publish(&folder).await?.address;
-    let direct = author.addresses().iter().find(|address| address.contains("/webrtc-direct/"));
-    app.call(&Command::Connect { multiaddr: direct.context("no webrtc-direct address")?.clone() }).await?;
+    app.call(&Command::Connect { multiaddr: at.to_owned() }).await?;
     app.call(&Command::FetchAll { address, allow_large: false }).await?;
     // At once: the WebSocket is closed after a while.
     let peers = app.status().await?.peers;
@@ -47,7 +55,7 @@ fn a_tab_opens_a_websocket_beside_for_a_long_transfer_and_goes_on_over_the_faste
         let browser = scenario.browser("reader").await?;
         let app = App::open(&browser, &swarm.url()).await?;
         app.until_joined().await?;
-        let paths = fetch(&app, &author, scenario.dir()).await?;
+        let paths = fetch(&app, &author, direct(&author)?, scenario.dir()).await?;
         let (direct, websocket) = (bytes_over(&paths, PathWay::Direct), bytes_over(&paths, PathWay::WebSocket));
         ensure!(direct > 0 && websocket > 0, "not both were measured: {paths:?}");
         let most = if direct > websocket { PathWay::Direct } else { PathWay::WebSocket };
@@ -80,10 +88,28 @@ fn behind_a_slow_line_for_websocket_it_stays_with_webrtc() {
         let browser = scenario.browser("reader").await?;
         let app = App::open(&browser, &swarm.url()).await?;
         app.until_joined().await?;
-        let paths = fetch(&app, &author, scenario.dir()).await?;
+        let paths = fetch(&app, &author, direct(&author)?, scenario.dir()).await?;
         let (direct, websocket) = (bytes_over(&paths, PathWay::Direct), bytes_over(&paths, PathWay::WebSocket));
         ensure!(websocket > 0, "the WebSocket was not probed: {paths:?}");
         ensure!(direct > 8 * websocket, "the slow one was used: {paths:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn behind_a_slow_line_for_webrtc_it_goes_on_over_the_websocket() {
+    scenario::run("bulk-slow-webrtc", async |scenario| {
+        let swarm = scenario.swarm().await?;
+        let browser = scenario.browser("reader").await?;
+        let app = App::open(&browser, &swarm.url()).await?;
+        app.until_joined().await?;
+        // After that, so that the tab has not heard of another address than the slow one.
+        let author = swarm.peer("author").await?;
+        let line = Delay::of_round_trip(ROUND_TRIP)?;
+        let paths = fetch(&app, &author, &line.multiaddr(direct(&author)?)?, scenario.dir()).await?;
+        let (direct, websocket) = (bytes_over(&paths, PathWay::Direct), bytes_over(&paths, PathWay::WebSocket));
+        ensure!(websocket > direct, "the slow one was used: {paths:?}");
+        ensure!(paths.iter().all(|path| path.in_use == (path.way == PathWay::WebSocket)), "on the slow one: {paths:?}");
         Ok(())
     });
 }

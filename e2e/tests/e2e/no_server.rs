@@ -28,6 +28,7 @@ async fn neighbours(app: &App<'_>, tabs: &[String]) -> Result<Vec<String>> {
 fn five_tabs_keep_exchanging_a_site_when_every_server_is_gone() {
     scenario::run("no-server", async |scenario| {
         let mut swarm = scenario.swarm().await?;
+        let native = swarm.peer("native").await?;
         let mut browsers: Vec<Rc<Browser>> = Vec::new();
         for number in 0..TABS {
             browsers.push(scenario.browser(&format!("tab{number}")).await?);
@@ -57,19 +58,22 @@ fn five_tabs_keep_exchanging_a_site_when_every_server_is_gone() {
             })
             .await?;
         }
+        native.commands().get(&site.address(), &scenario.dir().join("native-copy")).await?;
+        native.kill();
         swarm.kill_bootstrap();
 
         let files = folder::made_up("Second version", 12, 400_000);
         let published = Instant::now();
         let sequence = site.publish(&author, "Second version", &files).await?;
-        for browser in &browsers {
+        futures::future::try_join_all(browsers.iter().map(async |browser| {
             let app = App::at(browser);
             until("the update", async || {
                 let seen = app.site(site.address()).await?.sequence;
                 Ok(Look::holds(seen == sequence, format!("version {seen}")))
             })
-            .await?;
-        }
+            .await
+        }))
+        .await?;
         eprintln!("the update reached all after {:.1} s", published.elapsed().as_secs_f64());
         let paths: Vec<&str> = files.keys().map(String::as_str).collect();
         let expected = folder::hashes(&files);
