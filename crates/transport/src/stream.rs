@@ -93,7 +93,7 @@ impl Unsent {
     fn room(&self) -> usize {
         let most = match self.together.load(Ordering::Relaxed) {
             ..UNSENT_TOGETHER_MAX_BYTES => UNSENT_MAX_BYTES,
-            ..UNSENT_CROWDED_MAX_BYTES => DATA_MAX_BYTES,
+            UNSENT_TOGETHER_MAX_BYTES..UNSENT_CROWDED_MAX_BYTES => DATA_MAX_BYTES,
             _ => UNSENT_LEAST_BYTES,
         };
         most.saturating_sub(self.bytes.len())

@@ -199,10 +199,8 @@ impl Task {
         let raw = &self.peer_connection.raw;
         let field = |object: &JsValue, name: &str| js_sys::Reflect::get(object, &name.into()).ok();
         let dtls = field(raw, "sctp").and_then(|sctp| field(&sctp, "transport")).and_then(|dtls| field(&dtls, "state"));
-        let has_path = matches!(
-            raw.ice_connection_state(),
-            RtcIceConnectionState::Connected | RtcIceConnectionState::Completed
-        );
+        let has_path =
+            matches!(raw.ice_connection_state(), RtcIceConnectionState::Connected | RtcIceConnectionState::Completed);
         has_path && dtls.and_then(|state| state.as_string()).as_deref() == Some("failed")
     }
 
