@@ -536,8 +536,8 @@ impl Task {
 
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
-                self.on_identified(peer_id, info)
+            BehaviourEvent::Identify(identify::Event::Received { connection_id, peer_id, info }) => {
+                self.on_identified(peer_id, connection_id, info);
             }
             BehaviourEvent::Relay(event) => match event {
                 relay::Event::ReservationReqAccepted { src_peer_id, .. } => {

@@ -6,10 +6,14 @@ use crate::{
     network::peers::{self, Source},
     records::{Records, for_dht},
 };
-use libp2p::{Multiaddr, PeerId, identify, kad, relay};
+use libp2p::{Multiaddr, PeerId, identify, kad, relay, swarm::ConnectionId};
 
 impl Task {
-    pub(super) fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
+    pub(super) fn on_identified(&mut self, peer: PeerId, id: ConnectionId, info: identify::Info) {
+        // Over a circuit a peer names fewer protocols, and would no longer be taken for the server that it is.
+        if self.peers.is_direct(&peer) && self.peers.relay_of_circuit(&peer, id).is_some() {
+            return;
+        }
         let server = info.protocols.contains(&protocol::KADEMLIA);
         let verified = self.peers.identified(peer, &info.agent_version, server, &info.listen_addrs);
         if server {
