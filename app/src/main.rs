@@ -18,7 +18,7 @@
 //! | `consent`, `consent-share`, `consent-read` | the first-run choice, later the setting; `aria-pressed` says which one holds |
 //! | `join-state`, `try-now` | the node's state in words; the button that ends a wait |
 //! | `kept-sites`, `kept-site`, `forget` | the list of sites kept here, each of them with `data-address`, and its button (pressed twice for a site kept for good) |
-//! | `banner-memory`, `banner-problem`, `banner-contact`, `banner-update`, `banner-conflict` | notices; `banner-contact` has `data-code` |
+//! | `banner-memory`, `banner-connections`, `banner-problem`, `banner-contact`, `banner-update`, `banner-conflict` | notices; `banner-contact` has `data-code` |
 //! | `stopped`, `restart` | in `index.html`: the page that replaces a node that panicked, and its button |
 
 #![forbid(unsafe_code)]

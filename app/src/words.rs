@@ -5,7 +5,7 @@ use meganet_core::address::{AddressError, LinkError};
 use meganet_node::api::{ApiError, SiteInfo};
 use meganet_web_node::{
     site_request::error_code,
-    state::{Contact, ListSource, StorageProblem},
+    state::{Contact, ListSource, Seat, StorageProblem},
 };
 
 /// An explained error.
@@ -187,6 +187,20 @@ pub fn not_kept(problem: &StorageProblem) -> &'static str {
     }
 }
 
+/// That the tab in which the node runs may begin no more connections: what is so, and what to do.
+pub fn connections_spent(seat: &Seat) -> [&'static str; 2] {
+    match seat {
+        Seat::OtherTab => [
+            "The tab that runs your node has opened as many connections as a browser allows one.",
+            "Those that are open stay, and no new peer is reached. Close that tab: this one takes over.",
+        ],
+        _ => [
+            "This tab has opened as many connections as a browser allows one.",
+            "Those that are open stay, and no new peer is reached. Close this tab and open MegaNet in a new one: to reload it does not help.",
+        ],
+    }
+}
+
 /// Begins with a capital and ends with a full stop.
 pub fn sentence(text: &str) -> String {
     let mut characters = text.chars();
@@ -287,6 +301,15 @@ pub mod tests {
             own: false,
             timings: meganet_node::api::Timings::default(),
         }
+    }
+
+    #[test]
+    fn a_tab_without_connections_left_is_told_to_close_the_tab_that_runs_the_node() {
+        let [what, next] = connections_spent(&Seat::Here);
+        assert!(what.starts_with("This tab has opened as many connections as a browser allows one"), "{what}");
+        assert!(next.contains("Close this tab") && next.contains("to reload it does not help"), "{next}");
+        let [what, next] = connections_spent(&Seat::OtherTab);
+        assert!(what.starts_with("The tab that runs your node") && next.contains("Close that tab"), "{what} {next}");
     }
 
     #[test]

@@ -39,7 +39,12 @@ impl StaticServer {
 
     /// The origin as browsers see it, ending in `/`.
     pub fn url(&self) -> String {
-        format!("http://meganet.localhost:{}/", self.address.port())
+        self.url_at("meganet.localhost")
+    }
+
+    /// The same by another name of this machine.
+    pub fn url_at(&self, host: &str) -> String {
+        format!("http://{host}:{}/", self.address.port())
     }
 }
 

@@ -97,7 +97,12 @@ const OURS: &str = r#"
 impl TestPeer {
     /// Loads the page in a browser's current tab and starts a peer there.
     pub async fn in_tab(browser: &Rc<Browser>, pages: &StaticServer, kind: Kind, options: Value) -> Result<Self> {
-        browser.goto(&pages.url()).await?;
+        Self::in_tab_at(browser, &pages.url(), kind, options).await
+    }
+
+    /// The same, with the page at another of its addresses.
+    pub async fn in_tab_at(browser: &Rc<Browser>, url: &str, kind: Kind, options: Value) -> Result<Self> {
+        browser.goto(url).await?;
         let about: About = match kind {
             Kind::Ours => browser.run(OURS, &[options]).await?,
             Kind::Js => browser.run("return await jsPeer.start(given[0]);", &[options]).await?,
@@ -144,6 +149,13 @@ impl TestPeer {
         match &self.at {
             At::Tab(_) => None,
             At::Process(process) => Some(process.borrow().0.id()),
+        }
+    }
+
+    /// Ends its process, if it is one, without a word to anybody.
+    pub fn kill(&self) {
+        if let At::Process(process) = &self.at {
+            process.borrow_mut().0.kill();
         }
     }
 

@@ -1,4 +1,5 @@
-//! Notices that concern everything: storage, a strange list of peers, a newer version, two heads with one number.
+//! Notices that concern everything: storage, connections that are used up, a strange list of peers, a newer version, two heads
+//! with one number.
 
 use crate::{
     format::plain,
@@ -20,6 +21,16 @@ pub fn banners() -> Html {
                 <strong>{ words::not_kept(problem) }</strong>
                 <span><bdi>{ sentence(&problem.to_string()) }</bdi></span>
                 <span class="soft">{ "Sites open as usual." }</span>
+            </div>
+        }
+    });
+    let is_spent = state.status.as_ref().is_some_and(|status| status.connections_spent);
+    let connections = is_spent.then(|| {
+        let [what, next] = words::connections_spent(&state.seat);
+        html! {
+            <div class="banner" role="status" data-testid="banner-connections">
+                <strong>{ what }</strong>
+                <span>{ next }</span>
             </div>
         }
     });
@@ -65,5 +76,5 @@ pub fn banners() -> Html {
             </div>
         }
     });
-    html! { <>{ for memory }{ for problem }{ for contact }{ for newer }{ for conflicting }</> }
+    html! { <>{ for memory }{ for connections }{ for problem }{ for contact }{ for newer }{ for conflicting }</> }
 }

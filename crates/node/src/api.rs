@@ -142,6 +142,9 @@ pub struct Status {
     pub received_bytes: u64,
     /// `true` when nothing survives the end of this node.
     pub memory_only: bool,
+    /// The tab has begun as many WebRTC connections as a browser allows one: it dials and answers nobody else over WebRTC until it
+    /// is closed. Always `false` natively.
+    pub connections_spent: bool,
 }
 
 /// A peer to which there is no direct path: the NATs between do not allow one.

@@ -474,6 +474,7 @@ impl NodeHandle {
             sent_bytes: inner.traffic.sent_bytes.load(Ordering::Relaxed),
             received_bytes: inner.traffic.received_bytes.load(Ordering::Relaxed),
             memory_only: inner.store.memory_only(),
+            connections_spent: meganet_transport::is_lifetime_spent(),
         })
     }
 }

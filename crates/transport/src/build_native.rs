@@ -78,6 +78,11 @@ pub(crate) fn can_dial(address: &Multiaddr) -> bool {
         && !address.iter().any(|part| matches!(part, Protocol::WebTransport))
 }
 
+/// Nobody limits a process' peer connections.
+pub(crate) fn is_lifetime_spent() -> bool {
+    false
+}
+
 /// Makes a DTLS certificate for `webrtc-direct` listeners, PEM with its private key.
 ///
 /// # Errors

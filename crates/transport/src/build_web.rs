@@ -54,3 +54,7 @@ pub(crate) fn can_dial(address: &Multiaddr) -> bool {
         has(|part| matches!(part, Protocol::WebRTCDirect)) && has(|part| matches!(part, Protocol::Certhash(_)));
     direct || (crate::is_websocket(address) && mixed_content::allows(address))
 }
+
+pub(crate) fn is_lifetime_spent() -> bool {
+    web::is_lifetime_spent()
+}

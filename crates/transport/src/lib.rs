@@ -121,6 +121,13 @@ pub fn can_dial(address: &Multiaddr) -> bool {
         || (!address.iter().any(|part| matches!(part, Protocol::P2pCircuit)) && imp::can_dial(address))
 }
 
+/// Whether this tab has begun as many peer connections as [`Budget::lifetime`] allows, and one more was wanted: only another tab
+/// can begin more. Never so natively.
+#[must_use]
+pub fn is_lifetime_spent() -> bool {
+    imp::is_lifetime_spent()
+}
+
 /// Whether an address is a WebSocket's.
 pub fn is_websocket(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::Ws(_) | Protocol::Wss(_)))

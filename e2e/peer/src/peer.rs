@@ -55,6 +55,8 @@ pub struct Options {
     pub stun: Vec<SocketAddr>,
     /// Peer connections that a tab may begin in an hour.
     pub per_hour: Option<u32>,
+    /// Whether `webrtc-direct` is dialled in version 2 alone: a dial costs one peer connection then, however late the answer is.
+    pub version_2_only: bool,
     /// Whether it signals by hand, and badly.
     pub lies: bool,
 }
@@ -139,8 +141,9 @@ impl Peer {
         stun.set(options.stun);
         let census = Census::default();
         let mut transport = TransportOptions { stun, census: census.clone(), ..TransportOptions::default() };
+        transport.dial_version_1 = !options.version_2_only;
         if let Some(per_hour) = options.per_hour {
-            transport.budget = Budget { per_hour, lifetime: per_hour };
+            transport.budget = Budget { per_hour, lifetime: per_hour.max(transport.budget.lifetime) };
         }
         let built = meganet_transport::build(&identity, transport)?;
         let identify = identify::Config::new("/meganet/test/1".to_owned(), identity.public())

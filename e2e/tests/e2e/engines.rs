@@ -10,7 +10,7 @@ use meganet_e2e::{
         TestPeer, pages,
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::rc::Rc;
 
 fn chromium(kind: Kind) -> Tab {
@@ -68,6 +68,27 @@ fn firefox_and_processes_dial_each_other() {
 fn a_chromium_that_refuses_changed_offers_and_processes_dial_each_other() {
     scenario::run("engines-strict-processes", async |scenario| {
         our_tab_and_our_processes(scenario, Options::chromium_without_changed_offers()).await
+    });
+}
+
+/// The transport asks nothing of the name that a page has.
+#[test]
+fn a_page_on_any_host_name_dials_a_native_peer() {
+    scenario::run("engines-hosts", async |scenario| {
+        let pages = pages(scenario.dir()).await?;
+        let listen = json!({ "listen": ["/ip4/127.0.0.1/udp/0/webrtc-direct"] });
+        let native = TestPeer::process(scenario.dir(), Ours, listen).await?;
+        let address = native.address("webrtc-direct")?;
+        for (name, options) in [("chromium", Options::default()), ("firefox", Options::firefox())] {
+            let browser = scenario.browser_with(name, options).await?;
+            for host in ["localhost", "127.0.0.1"] {
+                let tab = TestPeer::in_tab_at(&browser, &pages.url_at(host), Ours, Value::Null).await?;
+                let dialled = tab.dial(&address).await?;
+                ensure!(dialled.peer == native.id, "{} answered {name} at {host}", dialled.peer);
+                ensure!(tab.echo(&native.id, 20_000).await?, "no echo for {name} at {host}");
+            }
+        }
+        Ok(())
     });
 }
 

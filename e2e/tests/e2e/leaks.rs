@@ -22,6 +22,9 @@ const WARM_UP_LAPS: u64 = 3;
 /// A later lap may need a few more pages because of the order in which things happened. A connection that stayed would cost
 /// some 20 kB, so two laps of them 1.6 MB.
 const GROWTH_MAX_BYTES: f64 = 1_048_576.0;
+/// What a console says of a callback that came too late, of a panic, and of data that was in use: messages of wasm-bindgen, of
+/// Rust, and of the browser where no hook tells of the panic.
+const FAULTS: [&str; 5] = ["closure invoked", "panicked", "BorrowMutError", "already borrowed", "RuntimeError"];
 /// Malformed frames or messages for each role.
 const MALFORMED: u64 = 10_000;
 /// Liars that send them.
@@ -137,6 +140,17 @@ fn streams_and_connections_of_a_tab_leave_nothing_behind() {
         for tab in [0, 1] {
             let (first, last) = (memory[0][tab], memory[memory.len() - 1][tab]);
             ensure!(last <= first + GROWTH_MAX_BYTES, "a tab has grown: {memory:?}");
+        }
+        // A peer that goes without a word is noticed later, and leaves no more behind than one that closes.
+        one.dial(&address).await?;
+        ensure!(one.echo(&process.id, 100_000).await?, "no echo");
+        process.kill();
+        until_alive(&one, before[0]).await?;
+        for tab in [&one_tab, &other_tab] {
+            let console = tab.console().await?;
+            let is_fault = |line: &&String| FAULTS.iter().any(|fault| line.contains(fault));
+            let faults: Vec<_> = console.iter().filter(is_fault).collect();
+            ensure!(faults.is_empty(), "the console has {faults:#?}");
         }
         Ok(())
     });

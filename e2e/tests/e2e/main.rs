@@ -25,6 +25,7 @@ mod nat;
 mod network_gone;
 mod no_server;
 mod not_found;
+mod peer_connections;
 mod pictures;
 mod read_samples;
 mod remembered;

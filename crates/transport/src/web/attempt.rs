@@ -7,6 +7,7 @@ use super::{
     transport::Config,
 };
 use crate::{
+    budget::By,
     census::Kind,
     connection::{self, Connection},
     error::Error,
@@ -73,7 +74,7 @@ pub(super) async fn connect(
     version: Version,
 ) -> Result<(PeerId, Connection), Error> {
     let _counted = census.count(Kind::Attempts);
-    let peer_connection = budget::peer_connection(budget, &RtcConfiguration::new(), &census)?;
+    let peer_connection = budget::peer_connection(budget, By::Itself, &RtcConfiguration::new(), &census)?;
     let raw = peer_connection.raw.clone();
     let wake = Arc::new(Wake::default());
     let (connection, backend) = connection::pair(wake.clone());

@@ -2,60 +2,72 @@
 
 use super::{connection::PeerConnection, js::js};
 use crate::{
-    budget::{Budget, BudgetError},
+    budget::{Budget, BudgetError, By, Ledger},
     census::Census,
-    clock,
     error::Error,
 };
-use std::{cell::RefCell, collections::VecDeque, time::Duration};
+use std::cell::{Cell, RefCell};
 use web_sys::{RtcConfiguration, RtcPeerConnection};
 
-/// Where the number is kept across reloads: this storage is the tab's own.
+/// Where the ledger is kept across reloads: this storage is the tab's own. A tab that is made of another begins with a copy,
+/// which is too cautious at worst.
 const STORAGE_KEY: &str = "libp2p-webrtc-peer-connections";
-const HOUR: Duration = Duration::from_secs(3_600);
 
-thread_local!(static BEGUN_MS: RefCell<VecDeque<u64>> = RefCell::default());
+thread_local! {
+    static LEDGER: RefCell<Ledger> = RefCell::default();
+    static IS_SPENT: Cell<bool> = const { Cell::new(false) };
+}
 
 fn storage() -> Option<web_sys::Storage> {
     web_sys::window()?.session_storage().ok()?
 }
 
+fn kept() -> Option<Ledger> {
+    Ledger::from_text(&storage()?.get_item(STORAGE_KEY).ok()??)
+}
+
+/// Without storage the ledger is this page's; with it another page of this tab may have begun more meanwhile.
+fn with_ledger<T>(look: impl FnOnce(&mut Ledger) -> T) -> T {
+    LEDGER.with_borrow_mut(|ledger| {
+        if let Some(kept) = kept().filter(|kept| kept.begun() > ledger.begun()) {
+            *ledger = kept;
+        }
+        look(ledger)
+    })
+}
+
 /// Peer connections begun in this tab's lifetime.
 pub fn begun() -> u32 {
-    let kept = storage().and_then(|storage| storage.get_item(STORAGE_KEY).ok()?);
-    let of_this_page = BEGUN_MS.with_borrow(|begun| begun.len() as u32);
-    kept.and_then(|text| text.parse().ok()).unwrap_or(0).max(of_this_page)
+    with_ledger(|ledger| ledger.begun())
+}
+
+/// Whether one was refused because the tab has begun all that it may in its lifetime.
+pub fn is_lifetime_spent() -> bool {
+    IS_SPENT.get()
 }
 
 /// Creates a peer connection, if the budget has one left.
 pub(super) fn peer_connection(
     budget: Budget,
+    by: By,
     configuration: &RtcConfiguration,
     census: &Census,
 ) -> Result<PeerConnection, Error> {
-    take(budget)?;
+    take(budget, by)?;
     let created = RtcPeerConnection::new_with_configuration(configuration).map_err(js)?;
     Ok(PeerConnection::new(created, census))
 }
 
 /// Counts one more, if it is within the budget.
-fn take(budget: Budget) -> Result<(), BudgetError> {
-    let now_ms = clock::now_ms();
-    let begun = begun();
-    if begun >= budget.lifetime {
-        return Err(BudgetError::Lifetime { begun });
-    }
-    BEGUN_MS.with_borrow_mut(|moments| {
-        moments.retain(|at| now_ms.saturating_sub(*at) < HOUR.as_millis() as u64);
-        if moments.len() as u32 >= budget.per_hour {
-            return Err(BudgetError::Hour { begun: moments.len() as u32 });
-        }
-        moments.push_back(now_ms);
-        Ok(())
-    })?;
+fn take(budget: Budget, by: By) -> Result<(), BudgetError> {
+    // The wall clock: that of a page begins anew with each reload.
+    let now_ms = js_sys::Date::now() as u64;
+    let (taken, text) = with_ledger(|ledger| (ledger.take(budget, by, now_ms), ledger.to_text()));
+    IS_SPENT.set(matches!(taken, Err(BudgetError::Lifetime { .. })));
+    taken?;
     if let Some(storage) = storage() {
-        // Without storage the count is this page's.
-        let _ = storage.set_item(STORAGE_KEY, &(begun + 1).to_string());
+        // It is kept in memory all the same.
+        let _ = storage.set_item(STORAGE_KEY, &text);
     }
     Ok(())
 }

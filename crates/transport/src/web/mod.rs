@@ -12,5 +12,5 @@ pub(crate) mod mixed_content;
 mod signalled;
 mod transport;
 
-pub use budget::begun as peer_connections_begun;
+pub use budget::{begun as peer_connections_begun, is_lifetime_spent};
 pub use transport::{Config, Transport};

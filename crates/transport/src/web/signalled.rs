@@ -7,7 +7,7 @@ use super::{
     js::{Listener, Shared, forget, js},
 };
 use crate::{
-    budget::Budget,
+    budget::{Budget, By},
     census::Census,
     connection::{self, Closed, Connection},
     error::Error,
@@ -128,8 +128,8 @@ impl Signalled {
 
     /// Creates the peer connection, and starts the task that carries its streams later.
     fn begin(&mut self, make_init: bool) -> Result<RtcPeerConnection, Error> {
-        let budget = if make_init { self.budget } else { self.budget.for_others() };
-        let peer_connection = budget::peer_connection(budget, &configuration(&self.stun), &self.census)?;
+        let by = if make_init { By::Itself } else { By::Others };
+        let peer_connection = budget::peer_connection(self.budget, by, &configuration(&self.stun), &self.census)?;
         let raw = peer_connection.raw.clone();
         let wake = Arc::new(Wake::default());
         let (connection, backend) = connection::pair(wake.clone());
