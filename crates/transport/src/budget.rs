@@ -33,6 +33,7 @@ impl Budget {
 
 /// Why no further peer connection is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BudgetError {
     /// It can be tried again later.
     #[error("{begun} connections were begun within an hour: the next one is possible later")]

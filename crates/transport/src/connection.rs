@@ -22,6 +22,7 @@ pub const VIOLATIONS_MAX: u32 = 32;
 
 /// Why a connection is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Closed {
     /// This end closed it.
     #[error("the connection was closed")]
@@ -94,7 +95,7 @@ impl Shared {
 /// # Errors
 /// A connection that is over gives an [`io::Error`] with the [`Closed`] that says why inside, of the kind `NotConnected` for
 /// [`Closed::Local`], `ConnectionReset` for [`Closed::Remote`], `TimedOut` for [`Closed::Lost`], `InvalidData` for
-/// [`Closed::Violated`] and `ConnectionAborted` for [`Closed::Backend`]. A boxed muxer, as [`crate::build`] gives it, wraps it
+/// [`Closed::Violated`] and [`Closed::Certificate`], and `ConnectionAborted` for [`Closed::Overrun`] and [`Closed::Backend`]. A boxed muxer, as [`crate::build`] gives it, wraps it
 /// once more. Streams that are not over fail with [`StreamError::ChannelClosed`] then.
 pub struct Connection(Arc<Shared>);
 

@@ -52,7 +52,8 @@ pub enum Error {
         /// What is known of this end's NAT. The other end's may be like that as well.
         behind_symmetric_nat: bool,
     },
-    /// There is a path, and what answers there is not what was signalled.
+    /// There is a path, and what answers there is not what was signalled. In a tab any failure of DTLS while connecting reads so:
+    /// browsers do not say more.
     #[error("no connection with {peer}: one end's certificate is not the one that was signalled")]
     Certificate {
         /// The other end.

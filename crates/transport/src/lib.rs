@@ -150,6 +150,7 @@ pub struct Built {
 
 /// Why no transport could be built.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BuildError {
     /// [`Options::webrtc_certificate_pem`] is no certificate with its key, or none could be made.
     #[error(

@@ -152,7 +152,8 @@ impl Shared {
 ///
 /// # Back-pressure
 /// A writer waits when [`UNSENT_MAX_BYTES`] of its stream have not gone to the connection; once all streams of the connection
-/// have [`UNSENT_TOGETHER_MAX_BYTES`] of that, when [`DATA_MAX_BYTES`] have not. Flushing waits until nothing is left of it.
+/// have [`UNSENT_TOGETHER_MAX_BYTES`] of that, when [`DATA_MAX_BYTES`] have not, and beyond [`UNSENT_CROWDED_MAX_BYTES`] when
+/// [`UNSENT_LEAST_BYTES`] have not. Flushing waits until nothing is left of it.
 /// Neither says that the other end has read anything: a data channel does not tell its sender how far the reader is.
 ///
 /// # Limits

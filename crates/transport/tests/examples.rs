@@ -15,8 +15,8 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than anything takes that goes well: an attempt at a connection is given up after 15 s.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Longer than anything takes that goes well: a dial is given up after 40 s.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program of an example. Cargo puts it beside the folder of the tests' own.
 fn example(name: &str) -> Command {

@@ -124,6 +124,8 @@ impl Step {
                 suites::run(workspace.cargo().arg("test").args(XTASK), results)?;
                 // A suite of the transport starts its examples, and a test run that names its suites builds none.
                 run_command(workspace.cargo().arg("build").args(NATIVE).arg("--examples"))?;
+                // The programs in documents.
+                suites::run(workspace.cargo().arg("test").args(NATIVE).arg("--doc"), results)?;
                 let mut test = workspace.cargo();
                 test.args(["test", "--no-fail-fast"]).args(NATIVE).args(["--lib", "--bins"]);
                 let suites = integration_suites(workspace.metadata());

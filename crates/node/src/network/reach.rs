@@ -71,10 +71,12 @@ impl Reach {
 
     fn bounded(&self, addresses: Vec<Multiaddr>, is_tab: bool) -> Vec<Multiaddr> {
         let mut allowed: Vec<_> = addresses.into_iter().filter(|address| self.allows(address)).collect();
+        let mut one = Vec::new();
         if is_tab {
             allowed = with_one_webrtc_direct(allowed, &[]);
+            one.extend(allowed.iter().find(|address| is_webrtc_direct(address)).cloned());
         }
-        few_of(allowed, &[])
+        few_of(allowed, &one)
     }
 }
 
@@ -88,10 +90,13 @@ fn has_name(address: &Multiaddr) -> bool {
         .any(|part| matches!(part, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)))
 }
 
+fn is_webrtc_direct(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::WebRTCDirect))
+}
+
 /// Of the `webrtc-direct` addresses one, before all others: each costs a tab one of the few peer connections that it may begin. One
 /// that is `known` comes first; failed ones are not known any more, and of all others each gets its turn by chance.
 pub(super) fn with_one_webrtc_direct(addresses: Vec<Multiaddr>, known: &[Multiaddr]) -> Vec<Multiaddr> {
-    let is_webrtc_direct = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::WebRTCDirect));
     let (webrtc, others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(is_webrtc_direct);
     let one = match known.iter().find(|known| webrtc.contains(known)) {
         Some(known) => vec![known.clone()],
@@ -109,7 +114,7 @@ pub(super) fn few_of(addresses: Vec<Multiaddr>, known: &[Multiaddr]) -> Vec<Mult
     let (mut few, hearsay): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| known.contains(address));
     few.truncate(limits::ADDRESSES_PER_PEER_MAX);
     let room = limits::ADDRESSES_PER_PEER_MAX - few.len();
-    let (signalled, others): (Vec<_>, Vec<_>) = hearsay.into_iter().partition(meganet_transport::is_signalled);
+    let (signalled, others): (Vec<_>, Vec<_>) = hearsay.into_iter().partition(|address| meganet_transport::is_signalled(&without_peer(address)));
     let of_others = room - signalled.len().min(room / 2);
     few.extend(platform::some_of(others, of_others));
     let room = limits::ADDRESSES_PER_PEER_MAX - few.len();
@@ -224,6 +229,10 @@ mod tests {
             bounded.add_address(&peer, address(&format!("/ip4/1.2.3.4/tcp/{port}")));
         }
         assert_eq!(asked(&mut bounded).len(), limits::ADDRESSES_PER_PEER_MAX);
+        // Kademlia names the peer at the end of each. Whoever fills its answers leaves room for the other way.
+        let through = address(&format!("/ip4/1.2.3.5/tcp/1/p2p/{}/p2p-circuit/webrtc", PeerId::random()));
+        bounded.add_address(&peer, through.clone());
+        assert!(asked(&mut bounded).contains(&through));
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub struct Frame {
 
 /// Bytes that are no frame. The stream they came on is reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FrameError {
     /// The length prefix says more than a frame may have.
     #[error("a frame of {bytes} bytes, and {FRAME_MAX_BYTES} are allowed")]

@@ -77,6 +77,7 @@ pub enum Output {
 
 /// Why no connection came of it. The stream is reset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SignalError {
     /// A message that does not come now in this role.
     #[error("the remote peer sent {what} where {expected} was to come")]

@@ -24,6 +24,7 @@ pub const UNREAD_FRAME_MIN_BYTES: usize = 64;
 
 /// Why a stream ended by force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StreamError {
     /// The other end gave the stream up.
     #[error("the stream was reset by the remote peer")]

@@ -110,8 +110,8 @@ pub struct Behaviour {
     inbound: mpsc::Sender<Inbound>,
     /// Relayed connections, the newest last.
     relayed: HashMap<PeerId, Vec<Relayed>>,
-    /// Who is connected, in whichever way.
-    connected: HashSet<PeerId>,
+    /// Direct connections: only over those a relay is asked for circuits.
+    direct: HashMap<PeerId, usize>,
     /// Relayed connections that this end dials.
     dialled: HashSet<ConnectionId>,
     /// This node's dials.
@@ -141,7 +141,7 @@ impl Behaviour {
             requests,
             inbound,
             relayed: HashMap::new(),
-            connected: HashSet::new(),
+            direct: HashMap::new(),
             dialled: HashSet::new(),
             dials: HashMap::new(),
             answering: HashMap::new(),
@@ -218,6 +218,8 @@ impl Behaviour {
     }
 
     fn on_request(&mut self, Request { peer, reply }: Request) {
+        // What nobody waits for any more is in no other's way.
+        self.dials.retain(|_, stage| !matches!(stage, Stage::Opening { reply, .. } if reply.is_canceled()));
         self.settle(&peer);
         let refusal = if self.dials.contains_key(&peer) || self.dials.len() >= OUTBOUND_ATTEMPTS_MAX {
             Some(Error::Busy)
@@ -241,7 +243,7 @@ impl Behaviour {
     /// Dials a peer through those of these relays that are connected, or else through the first that are not.
     fn dial_relays(&mut self, peer: PeerId, reply: oneshot::Sender<Result<Opened, Error>>, relays: Vec<Multiaddr>) {
         let is_connected = |relay: &Multiaddr| match relay.iter().last() {
-            Some(Protocol::P2p(id)) => self.connected.contains(&id),
+            Some(Protocol::P2p(id)) => self.direct.contains_key(&id),
             _ => false,
         };
         let (mut now, mut others): (Vec<_>, Vec<_>) = relays.into_iter().partition(is_connected);
@@ -294,7 +296,9 @@ impl Behaviour {
                         self.dials.insert(peer, Stage::Opening { reply, on, is_reused, others });
                         self.open(peer, on);
                     }
+                    None if reply.is_canceled() => {}
                     None if is_reused => self.dial_relays(peer, reply, self.routes.relays(&peer)),
+                    None if !others.is_empty() => self.dial_relays(peer, reply, others),
                     None => _ = reply.send(Err(Error::NoRelay { peer: peer.into(), reason })),
                 }
             }
@@ -507,13 +511,17 @@ impl NetworkBehaviour for Behaviour {
         match event {
             FromSwarm::ConnectionEstablished(event) => {
                 let (peer, id) = (event.peer_id, event.connection_id);
-                self.connected.insert(peer);
                 if !is_relayed_endpoint(event.endpoint) {
+                    *self.direct.entry(peer).or_default() += 1;
                     return;
                 }
                 let is_own = self.dialled.remove(&id);
                 let relayed = Relayed { id, since_ms: clock::now_ms(), is_own, is_opening: false, is_spent: false };
                 self.relayed.entry(peer).or_default().push(relayed);
+                // A dial that was given up may have brought about what the next one waits for.
+                if is_own && let Some(Stage::Opening { on, is_reused: false, .. }) = self.dials.get_mut(&peer) {
+                    *on = id;
+                }
                 if self.waits_for(&peer, id) {
                     self.open(peer, id);
                 } else if is_own && !self.answering.contains_key(&peer) {
@@ -522,10 +530,14 @@ impl NetworkBehaviour for Behaviour {
                 }
             }
             FromSwarm::ConnectionClosed(event) => {
-                if event.remaining_established == 0 {
-                    self.connected.remove(&event.peer_id);
+                if is_relayed_endpoint(event.endpoint) {
+                    self.on_relayed_closed(event.peer_id, event.connection_id);
+                } else if let Some(count) = self.direct.get_mut(&event.peer_id) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.direct.remove(&event.peer_id);
+                    }
                 }
-                self.on_relayed_closed(event.peer_id, event.connection_id);
             }
             FromSwarm::DialFailure(failure) => {
                 self.dialled.remove(&failure.connection_id);

@@ -30,9 +30,13 @@ impl Bench {
     }
 
     fn connected(&mut self, id: usize) {
+        self.is_established(ConnectionId::new_unchecked(id));
+    }
+
+    fn is_established(&mut self, connection_id: ConnectionId) {
         self.behaviour.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
             peer_id: self.peer,
-            connection_id: ConnectionId::new_unchecked(id),
+            connection_id,
             endpoint: &self.endpoint,
             failed_addresses: &[],
             other_established: 0,
@@ -40,9 +44,13 @@ impl Bench {
     }
 
     fn closed(&mut self, id: usize) {
+        self.is_closed(ConnectionId::new_unchecked(id));
+    }
+
+    fn is_closed(&mut self, connection_id: ConnectionId) {
         self.behaviour.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
             peer_id: self.peer,
-            connection_id: ConnectionId::new_unchecked(id),
+            connection_id,
             endpoint: &self.endpoint,
             cause: None,
             remaining_established: 0,
@@ -258,16 +266,32 @@ fn relays_that_are_connected_come_first_and_strangers_a_few_at_a_time() {
         let address = format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/webrtc/p2p/{}", bench.peer);
         bench.behaviour.routes.learn(&address.parse().unwrap()).unwrap();
     }
-    let peer = std::mem::replace(&mut bench.peer, relays[2]);
+    // Over a circuit to it nobody asks a relay for another.
+    let peer = std::mem::replace(&mut bench.peer, relays[0]);
     bench.connected(1);
-    bench.peer = peer;
+    let direct = ConnectedPoint::Listener {
+        local_addr: "/ip4/1.2.3.4/tcp/1".parse().unwrap(),
+        send_back_addr: "/ip4/1.2.3.5/tcp/1".parse().unwrap(),
+    };
+    let circuit = std::mem::replace(&mut bench.endpoint, direct);
+    bench.peer = relays[2];
+    bench.connected(2);
+    (bench.peer, bench.endpoint) = (peer, circuit);
     let (reply, mut opened) = oneshot::channel();
     bench.behaviour.on_request(Request { peer, reply });
     for expected in [vec![relays[2]], vec![relays[0], relays[1]], vec![relays[3]]] {
         assert!(matches!(opened.try_recv(), Ok(None)), "it goes on");
         let (dialled, id) = bench.dials(&relays);
         assert_eq!(dialled, expected);
-        bench.failed(id);
+        // One that lets it through and cuts it then is none other than one that refuses.
+        if expected.contains(&relays[2]) {
+            bench.behaviour.dialled.insert(id);
+            bench.is_established(id);
+            assert_eq!(bench.opens_on(), Some(id));
+            bench.is_closed(id);
+        } else {
+            bench.failed(id);
+        }
     }
     assert!(matches!(opened.try_recv(), Ok(Some(Err(Error::NoRelay { .. })))));
     assert!(!bench.behaviour.is_signalling(&peer));

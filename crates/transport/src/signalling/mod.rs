@@ -25,8 +25,9 @@ mod routes;
 mod under_way;
 
 pub(crate) use attempt::{PeerConnection, Progress, run};
-pub use behaviour::{Behaviour, Event};
+pub use behaviour::{Behaviour, Event, STRANGE_RELAYS_AT_ONCE};
 pub use lens::{HostsOnly, Lens, Through, WithoutCircuits};
+pub use link::OPENING_TIMEOUT;
 pub(crate) use link::{Inbound, Link, Opened, in_time};
 pub use only::{
     DirectOnly, Only, OverWebSocket, Way, Ways, WithoutWebSocket, is_relayed, is_relayed_endpoint, relay_of,

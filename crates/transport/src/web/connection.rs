@@ -5,7 +5,7 @@ use crate::{
     census::{Census, Counted, Kind},
     clock,
     connection::{Backend, Closed},
-    proto::signal::INIT_LABEL,
+    proto::{frame::FRAME_MAX_BYTES, signal::INIT_LABEL},
     stream::{Channel, Notify},
     waiting::{Overrun, Waiting},
 };
@@ -33,9 +33,9 @@ const BUFFERED_MAX_BYTES: u32 = 1024 * 1024;
 /// A connection that heard nothing is given up after this; "disconnected" alone may pass.
 const LOST_AFTER: Duration = Duration::from_secs(15);
 
-/// Events of one connection that wait for its task, which takes in all there are whenever it runs: 8 MiB in messages of half a
-/// kilobyte each, where the other end may be so far ahead of a reader in one stream.
-const EVENTS_WAITING_MAX: usize = 16_384;
+/// Events of one connection that wait for its task. It runs right after each callback and takes in all there are, so that more
+/// than a few are a sign of something else; in frames, these are the 32 MiB that may wait for readers.
+const EVENTS_WAITING_MAX: usize = 2_048;
 
 /// The end that made `init` closes it at once. Firefox misses that when it comes with the opening (153: every other time from
 /// Chromium), never closes its half, and the other end waits for that in vain: after this time this end closes it too.
@@ -194,7 +194,7 @@ impl Task {
         self.init = Init::Expected;
     }
 
-    /// Whether a path was found, and DTLS failed on it: one end did not take the other's certificate.
+    /// Whether a path was found, and DTLS failed on it: while connecting, one end did not take the other's certificate.
     fn is_refused(&self) -> bool {
         let raw = &self.peer_connection.raw;
         let field = |object: &JsValue, name: &str| js_sys::Reflect::get(object, &name.into()).ok();
@@ -232,7 +232,12 @@ impl Task {
             let data = event.dyn_ref::<MessageEvent>().map(MessageEvent::data);
             let bytes = data.and_then(|data| data.dyn_into::<js_sys::ArrayBuffer>().ok());
             events.push(match bytes {
-                Some(bytes) => Event::Message(id, js_sys::Uint8Array::new(&bytes).to_vec().into()),
+                Some(bytes) => {
+                    // Of one that is too long no more is looked at than shows that it is.
+                    let len = bytes.byte_length().min(FRAME_MAX_BYTES as u32 + 1);
+                    let bytes = js_sys::Uint8Array::new_with_byte_offset_and_length(&bytes, 0, len);
+                    Event::Message(id, bytes.to_vec().into())
+                }
                 None => Event::Text(id),
             });
         });
@@ -320,7 +325,7 @@ impl Task {
                     }
                 }
                 Event::State => match self.peer_connection.raw.connection_state() {
-                    RtcPeerConnectionState::Failed if self.is_refused() => return Some(Closed::Certificate),
+                    RtcPeerConnectionState::Failed if !self.watches_association && self.is_refused() => return Some(Closed::Certificate),
                     RtcPeerConnectionState::Failed => return Some(Closed::Lost),
                     RtcPeerConnectionState::Closed => return Some(Closed::Remote),
                     RtcPeerConnectionState::Disconnected => {

@@ -181,6 +181,8 @@ impl Signalled {
     }
 
     /// Waits for what the browser was asked to do, or until the connection is over, of which [`PeerConnection::progress`] tells.
+    /// In the latter case the promise may keep its two callbacks for ever: some hundred bytes, of as many as the budget has
+    /// peer connections.
     async fn settled(&self, promise: js_sys::Promise) -> Result<(), JsValue> {
         let (done, closed) = (JsFuture::from(promise).fuse(), self.closed().fuse());
         pin_mut!(done, closed);
@@ -260,11 +262,19 @@ impl PeerConnection for Signalled {
                 Event::InitClosed => return Progress::InitClosed,
                 Event::State => {
                     let Some(begun) = &mut self.begun else { continue };
-                    // What else there is to know of its state, its task knows.
-                    if begun.peer_connection.connection_state() == RtcPeerConnectionState::Connected
-                        && let Some(connection) = begun.connection.take()
-                    {
-                        return Progress::Connected(connection);
+                    match begun.peer_connection.connection_state() {
+                        RtcPeerConnectionState::Connected => {
+                            if let Some(connection) = begun.connection.take() {
+                                return Progress::Connected(connection);
+                            }
+                        }
+                        // It came and went; of one that did not come its task knows why.
+                        RtcPeerConnectionState::Failed | RtcPeerConnectionState::Closed
+                            if begun.connection.is_none() =>
+                        {
+                            return Progress::InitClosed;
+                        }
+                        _ => {}
                     }
                 }
             }

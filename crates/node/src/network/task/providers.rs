@@ -37,7 +37,10 @@ impl ProviderDials {
     /// in the same moment.
     fn is_left_to_another(&mut self, peer: &PeerId, addresses: &[Multiaddr], searcher: &mpsc::Sender<PeerId>) -> bool {
         let under_way = self.under_way.values_mut().map(|(_, dial)| dial);
-        let is_same = |tried: &[Multiaddr]| addresses.iter().all(|address| tried.contains(address));
+        // Of too many each search draws others.
+        let is_same = |tried: &[Multiaddr]| {
+            tried.len() >= limits::ADDRESSES_PER_PEER_MAX || addresses.iter().all(|address| tried.contains(address))
+        };
         let mut dials = self.waiting.iter_mut().chain(under_way);
         if let Some(dial) = dials.find(|dial| dial.peer == *peer && is_same(&dial.addresses)) {
             if dial.searchers.len() < limits::QUERIES_MAX {
