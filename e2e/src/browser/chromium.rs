@@ -2,9 +2,13 @@
 
 use super::{Options, program, wrapper};
 use crate::process::Process;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
-use std::path::Path;
+use std::{
+    io::ErrorKind,
+    net::{Ipv4Addr, Ipv6Addr, TcpListener},
+    path::Path,
+};
 use thirtyfour::{Capabilities, ChromiumLikeCapabilities, DesiredCapabilities, LoggingPrefsLogLevel};
 
 /// Where Debian's `chromium` package puts the browser. `MEGANET_CHROMIUM` names another.
@@ -27,6 +31,22 @@ const ARGUMENTS: &[&str] = &[
     "--window-size=1280,800",
 ];
 
+/// Ports that are looked at until one is free.
+const PORTS_TRIED: usize = 100;
+
+/// A port that is free in IPv4 and in IPv6. ChromeDriver, left to choose, takes one that is free in IPv4, and ends when somebody
+/// has it in IPv6.
+fn free_port() -> Result<u16> {
+    for _ in 0..PORTS_TRIED {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let in_ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port));
+        if !in_ipv6.is_err_and(|error| error.kind() == ErrorKind::AddrInUse) {
+            return Ok(port);
+        }
+    }
+    bail!("none of {PORTS_TRIED} ports is free in IPv4 and in IPv6")
+}
+
 /// Starts chromedriver; its port, and what it has to be told to start the browser.
 pub(super) async fn start(
     dir: &Path,
@@ -34,7 +54,8 @@ pub(super) async fn start(
     profile: &Path,
     options: &Options,
 ) -> Result<(Process, u16, Capabilities)> {
-    let mut driver = Process::start(&format!("{name}-driver"), dir, Path::new("chromedriver"), ["--port=0"])?;
+    let port = format!("--port={}", free_port()?);
+    let mut driver = Process::start(&format!("{name}-driver"), dir, Path::new("chromedriver"), [port])?;
     let port = driver
         .line("its port", |line| line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok())
         .await

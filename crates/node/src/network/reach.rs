@@ -114,7 +114,8 @@ pub(super) fn few_of(addresses: Vec<Multiaddr>, known: &[Multiaddr]) -> Vec<Mult
     let (mut few, hearsay): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|address| known.contains(address));
     few.truncate(limits::ADDRESSES_PER_PEER_MAX);
     let room = limits::ADDRESSES_PER_PEER_MAX - few.len();
-    let (signalled, others): (Vec<_>, Vec<_>) = hearsay.into_iter().partition(|address| meganet_transport::is_signalled(&without_peer(address)));
+    let (signalled, others): (Vec<_>, Vec<_>) =
+        hearsay.into_iter().partition(|address| meganet_transport::is_signalled(&without_peer(address)));
     let of_others = room - signalled.len().min(room / 2);
     few.extend(platform::some_of(others, of_others));
     let room = limits::ADDRESSES_PER_PEER_MAX - few.len();

@@ -325,7 +325,9 @@ impl Task {
                     }
                 }
                 Event::State => match self.peer_connection.raw.connection_state() {
-                    RtcPeerConnectionState::Failed if !self.watches_association && self.is_refused() => return Some(Closed::Certificate),
+                    RtcPeerConnectionState::Failed if !self.watches_association && self.is_refused() => {
+                        return Some(Closed::Certificate);
+                    }
                     RtcPeerConnectionState::Failed => return Some(Closed::Lost),
                     RtcPeerConnectionState::Closed => return Some(Closed::Remote),
                     RtcPeerConnectionState::Disconnected => {
