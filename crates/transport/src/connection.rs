@@ -95,8 +95,8 @@ impl Shared {
 /// # Errors
 /// A connection that is over gives an [`io::Error`] with the [`Closed`] that says why inside, of the kind `NotConnected` for
 /// [`Closed::Local`], `ConnectionReset` for [`Closed::Remote`], `TimedOut` for [`Closed::Lost`], `InvalidData` for
-/// [`Closed::Violated`] and [`Closed::Certificate`], and `ConnectionAborted` for [`Closed::Overrun`] and [`Closed::Backend`]. A boxed muxer, as [`crate::build`] gives it, wraps it
-/// once more. Streams that are not over fail with [`StreamError::ChannelClosed`] then.
+/// [`Closed::Violated`] and [`Closed::Certificate`], and `ConnectionAborted` for [`Closed::Overrun`] and [`Closed::Backend`].
+/// A boxed muxer, as [`crate::build`] gives it, wraps it once more. Streams that are not over fail with [`StreamError::ChannelClosed`] then.
 pub struct Connection(Arc<Shared>);
 
 /// The backend's end.

@@ -176,12 +176,9 @@ impl Behaviour {
     }
 
     /// Forgets attempts with this peer that have come to a connection and are only being tidied up: that connection is no more,
-    /// or nobody would ask for another.
+    /// or nobody would ask for another. So it does with dials to anybody whose time was up before they came to a stream.
     fn settle(&mut self, peer: &PeerId) {
-        // Its time was up before it came to a stream.
-        if matches!(self.dials.get(peer), Some(Stage::Opening { reply, .. }) if reply.is_canceled()) {
-            self.dials.remove(peer);
-        }
+        self.dials.retain(|_, stage| !matches!(stage, Stage::Opening { reply, .. } if reply.is_canceled()));
         if let Some(Stage::Signalling(attempt)) = self.dials.get(peer)
             && attempt.is_connected()
         {
@@ -218,8 +215,6 @@ impl Behaviour {
     }
 
     fn on_request(&mut self, Request { peer, reply }: Request) {
-        // What nobody waits for any more is in no other's way.
-        self.dials.retain(|_, stage| !matches!(stage, Stage::Opening { reply, .. } if reply.is_canceled()));
         self.settle(&peer);
         let refusal = if self.dials.contains_key(&peer) || self.dials.len() >= OUTBOUND_ATTEMPTS_MAX {
             Some(Error::Busy)
