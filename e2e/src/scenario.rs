@@ -12,11 +12,21 @@ use std::{
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::{PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
 /// Bounds a scenario that hangs in a way no single wait notices.
 const TIME_LIMIT: Duration = Duration::from_secs(600);
+
+/// Scenarios that measure run while no other does.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// While this is held no scenario runs that measures: for a test whose scenario runs in another process.
+#[must_use]
+pub fn shared() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a test body gets.
 pub struct Scenario {
@@ -32,6 +42,20 @@ pub struct Scenario {
 /// # Panics
 /// When the body returns an error, panics, or takes longer than ten minutes: this is a test's outermost call.
 pub fn run(name: &'static str, body: impl AsyncFnOnce(&mut Scenario) -> Result<()>) {
+    let _shared = shared();
+    run_now(name, body);
+}
+
+/// The same for one that has the product measure something, which the load of other scenarios would change.
+///
+/// # Panics
+/// As [`run`] does.
+pub fn run_alone(name: &'static str, body: impl AsyncFnOnce(&mut Scenario) -> Result<()>) {
+    let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+    run_now(name, body);
+}
+
+fn run_now(name: &'static str, body: impl AsyncFnOnce(&mut Scenario) -> Result<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let failure = runtime.block_on(async {
         let mut scenario = match Scenario::new(name) {

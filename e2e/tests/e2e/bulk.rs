@@ -49,7 +49,7 @@ fn bytes_over(paths: &[PathInfo], way: PathWay) -> u64 {
 
 #[test]
 fn a_tab_opens_a_websocket_beside_for_a_long_transfer_and_goes_on_over_the_faster() {
-    scenario::run("bulk", async |scenario| {
+    scenario::run_alone("bulk", async |scenario| {
         let swarm = scenario.swarm().await?;
         let author = swarm.peer("author").await?;
         let browser = scenario.browser("reader").await?;
@@ -73,7 +73,7 @@ fn a_tab_opens_a_websocket_beside_for_a_long_transfer_and_goes_on_over_the_faste
 
 #[test]
 fn behind_a_slow_line_for_websocket_it_stays_with_webrtc() {
-    scenario::run("bulk-slow", async |scenario| {
+    scenario::run_alone("bulk-slow", async |scenario| {
         let swarm = scenario.swarm().await?;
         let line = Throttle::new(500_000)?;
         let (host, port) = (line.address().ip(), line.address().port());
@@ -98,7 +98,7 @@ fn behind_a_slow_line_for_websocket_it_stays_with_webrtc() {
 
 #[test]
 fn behind_a_slow_line_for_webrtc_it_goes_on_over_the_websocket() {
-    scenario::run("bulk-slow-webrtc", async |scenario| {
+    scenario::run_alone("bulk-slow-webrtc", async |scenario| {
         let swarm = scenario.swarm().await?;
         let browser = scenario.browser("reader").await?;
         let app = App::open(&browser, &swarm.url()).await?;

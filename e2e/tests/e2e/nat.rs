@@ -25,6 +25,7 @@ const INSIDE: &str = "MEGANET_E2E_INSIDE_NAT";
 
 /// Runs this very test again inside the browser's network, where it finds [`INSIDE`] set.
 fn outside(test: &str, name: &str, nat: Nat) -> Result<()> {
+    let _shared = scenario::shared();
     let networks = Networks::new(name, nat)?;
     let [server, host, browser] = ["server", "host1", "host2"].map(|part| networks.namespace(part));
     let status = Command::new("ip")

@@ -23,11 +23,20 @@ struct Meter {
     bytes: u64,
     /// Time during which answers were owed.
     busy_ms: u64,
+    /// How much of it passed before anything came: a stream was opened then, and the first chunk looked up.
+    waited_ms: u64,
 }
 
 impl Meter {
+    fn count(&mut self, bytes: u64) {
+        if self.bytes == 0 {
+            self.waited_ms = self.busy_ms;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
     fn bytes_per_s(self) -> u64 {
-        self.bytes.saturating_mul(1_000) / self.busy_ms.max(1)
+        self.bytes.saturating_mul(1_000) / self.busy_ms.saturating_sub(self.waited_ms).max(1)
     }
 }
 
@@ -237,7 +246,7 @@ impl Paths {
             line.used_ms = now_ms;
         }
         if counts {
-            line.meter.bytes = line.meter.bytes.saturating_add(bytes);
+            line.meter.count(bytes);
         }
         self.judge();
     }
@@ -336,12 +345,13 @@ impl Paths {
 
     /// The ways that exist or carried something.
     pub fn shown(&self) -> impl Iterator<Item = ShownPath> {
+        let in_use = if let Stage::Trying(other) = self.stage { other } else { self.current };
         let shown = |way: &Way| self.exists(*way) || self.line(*way).received_bytes > 0;
-        Way::ALL.into_iter().filter(shown).map(|way| ShownPath {
+        Way::ALL.into_iter().filter(shown).map(move |way| ShownPath {
             way,
             received_bytes: self.line(way).received_bytes,
             is_connected: self.exists(way),
-            is_in_use: self.exists(way) && self.current == way,
+            is_in_use: self.exists(way) && in_use == way,
         })
     }
 }
@@ -359,13 +369,15 @@ mod tests {
         now_ms: u64,
         direct: u64,
         websocket: u64,
+        /// Before anything comes over WebSocket.
+        silent_ms: u64,
     }
 
     impl Transfer {
         fn new(direct: u64, websocket: u64) -> Self {
             let mut paths = Paths::default();
             paths.appeared(Way::Direct, 0);
-            Self { paths, now_ms: 0, direct, websocket }
+            Self { paths, now_ms: 0, direct, websocket, silent_ms: 0 }
         }
 
         /// Receives so many chunks, eight of them asked for at a time, each way going through its own one after the other.
@@ -382,6 +394,10 @@ mod tests {
                 for way in [Way::Direct, Way::WebSocket] {
                     let rate = if way == Way::Direct { self.direct } else { self.websocket };
                     if let Some(at) = asked.iter().position(|(over, _)| *over == way) {
+                        if way == Way::WebSocket && self.silent_ms > 0 {
+                            self.silent_ms -= 1;
+                            continue;
+                        }
                         let bytes = rate.min(asked[at].1);
                         asked[at].1 -= bytes;
                         self.paths.received(way, bytes, self.now_ms);
@@ -456,6 +472,23 @@ mod tests {
         let over_websocket = transfer.run_with_websocket(400);
         assert!((1..8).contains(&over_websocket), "{over_websocket}");
         assert_eq!(transfer.paths.current(), Way::Direct);
+    }
+
+    #[test]
+    fn a_way_that_is_slow_to_begin_is_not_taken_for_a_slow_one() {
+        let mut transfer = Transfer::new(1_000, 2_000);
+        // Two seconds for the first chunks would be a quarter of the other's rate.
+        transfer.silent_ms = 2_000;
+        transfer.run_with_websocket(8);
+        let mut is_tried = || {
+            transfer.run(1);
+            transfer.paths.stage == Stage::Trying(Way::WebSocket)
+        };
+        assert!((0..40).any(|_| is_tried()));
+        // While it is tried it is the one that is shown.
+        assert!(transfer.paths.shown().all(|path| path.is_in_use == (path.way == Way::WebSocket)));
+        transfer.run(40);
+        assert_eq!(transfer.paths.current(), Way::WebSocket);
     }
 
     #[test]
