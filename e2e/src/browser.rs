@@ -195,6 +195,15 @@ impl Browser {
         Ok(self.driver.close_window().await?)
     }
 
+    /// Closes the current tab and goes to a new one: what the browser counted against the old one is gone with it.
+    pub async fn replace_tab(&self) -> Result<()> {
+        let old = self.tab().await?;
+        let new = self.new_tab().await?;
+        self.switch_to(&old).await?;
+        self.close_tab().await?;
+        self.switch_to(&new).await
+    }
+
     /// WebDriver itself, for what has no shorthand here.
     pub fn driver(&self) -> &WebDriver {
         &self.driver

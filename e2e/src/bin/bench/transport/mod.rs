@@ -7,7 +7,7 @@
 //! | `stage` | browsers, pages, the relay and native peers that all of them use |
 //! | `bare` | bare data channels |
 //! | `peers` | our transport and js-libp2p |
-//! | `dials` | how many of many dials fail |
+//! | `dials` | how many of many dials fail, of each kind, and how long they take |
 //! | `memory` | what an idle connection costs a native peer |
 
 mod bare;
@@ -34,7 +34,7 @@ pub struct Options {
     /// Rounds; each figure is the median of them
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// Dials of each kind
+    /// Dials of each kind, in each browser
     #[arg(long, default_value_t = 200)]
     dials: u32,
     /// Idle connections of a native peer
@@ -107,13 +107,9 @@ pub async fn run(options: &Options) -> Result<()> {
                 rounds(&stage, &contests, round, &mut samples).await;
             }
         }
-        if kind == browser::Kind::Chromium {
-            if options.wants("dial_failures") {
-                figures.extend(dials::measure(dir.path(), options.dials).await?);
-            }
-            if options.wants(memory::FIELD) {
-                figures.insert(memory::FIELD.into(), json!(memory::measure(dir.path(), options.connections).await?));
-            }
+        figures.extend(dials::measure(dir.path(), kind, prefix, options).await?);
+        if kind == browser::Kind::Chromium && options.wants(memory::FIELD) {
+            figures.insert(memory::FIELD.into(), json!(memory::measure(dir.path(), options.connections).await?));
         }
     }
     for (name, values) in samples.each {
