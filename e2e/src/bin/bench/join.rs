@@ -4,6 +4,9 @@
 //! worker, the identity kept, the sample site forgotten, so that it comes over the network both times. The bare data channel
 //! between two tabs is measured in every round, next to the app's own fetching: the ratio of the two is what compares
 //! across machines.
+//!
+//! A round takes some 20 s: twice 4 until the sample says that all of its parts have worked, 6 to 10 for the app's fetching, 2
+//! for the bare channel, the rest for a browser that starts and ends.
 
 use crate::figures::{median, print, rounded};
 use anyhow::{Context, Result, bail, ensure};
@@ -18,7 +21,7 @@ use meganet_e2e::{
 };
 use meganet_node::api::Command;
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 /// Random bytes that a tab fetches for the rate: 128 chunks.
 const BULK_BYTES: usize = 32 * 1024 * 1024;
@@ -74,9 +77,13 @@ pub async fn run(options: &Options) -> Result<()> {
 
     let mut rounds = Vec::new();
     for number in 0..options.runs {
+        let start = Instant::now();
         let raw_tab_to_tab_mb_s = raw_channel::measure(&sender, &receiver, BULK_BYTES as u64).await?;
-        rounds.push(round(dir.path(), &swarm, number, sample, bulk, raw_tab_to_tab_mb_s).await?);
-        eprintln!("round {} of {}", number + 1, options.runs);
+        let round = round(dir.path(), &swarm, number, sample, bulk, raw_tab_to_tab_mb_s).await?;
+        let (took_s, rate) = (start.elapsed().as_secs_f64(), round.native_to_tab_mb_s);
+        let (of, raw) = (options.runs, raw_tab_to_tab_mb_s);
+        eprintln!("round {} of {of}: {took_s:.1} s; native to tab {rate:.2} MB/s, bare {raw:.2}", number + 1);
+        rounds.push(round);
     }
     print(options.json, options.runs, &figures(&rounds)?)
 }
