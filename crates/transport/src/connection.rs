@@ -2,6 +2,7 @@
 
 use crate::{
     proto::state::StreamError,
+    rate::Rate,
     stream::{self, Channel, Notify, Opener, Stream, Together},
 };
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
@@ -17,6 +18,12 @@ use std::{
 pub const INBOUND_WAITING_MAX: usize = 64;
 /// Streams of one connection, both directions.
 pub const STREAMS_MAX: usize = 1_024;
+/// Streams that the other end may open without a pause, with those that this end does not keep. It is four times what there can
+/// be: a peer that opens all it may, is done with them and does so again is not taken for one that floods.
+pub const INBOUND_BURST: u32 = 4_096;
+/// Streams a second that the other end may open after that. A peer asks for all it wants on a stream or two that stay open, and
+/// opens a few a second to look things up; each costs this end a channel, a task to negotiate on it, and some datagrams.
+pub const INBOUND_PER_S: u32 = 256;
 /// Messages that break the protocol on one connection before it is closed.
 pub const VIOLATIONS_MAX: u32 = 32;
 
@@ -36,6 +43,11 @@ pub enum Closed {
     /// The other end broke the protocol too often, last in this way.
     #[error("the remote peer broke the protocol {VIOLATIONS_MAX} times: {0}")]
     Violated(#[from] StreamError),
+    /// The other end opened streams faster than this end takes them.
+    #[error(
+        "the remote peer opened more than {INBOUND_BURST} streams, and went on faster than {INBOUND_PER_S} a second"
+    )]
+    Flooded,
     /// One of the two did not take the other's certificate.
     #[error("one end's certificate is not the one that was named")]
     Certificate,
@@ -47,10 +59,11 @@ pub enum Closed {
     Backend(String),
 }
 
-#[derive(Default)]
 struct Inner {
     inbound: VecDeque<Stream>,
     inbound_waker: Option<Waker>,
+    /// Streams that the other end may still open.
+    may_open: Rate,
     /// Streams that this end has opened and the backend has no data channel for yet.
     fresh: VecDeque<Channel>,
     streams: usize,
@@ -66,6 +79,24 @@ struct Shared {
     inner: Mutex<Inner>,
     backend: Arc<dyn Notify>,
     together: Together,
+}
+
+impl Inner {
+    fn new() -> Self {
+        Self {
+            inbound: VecDeque::new(),
+            inbound_waker: None,
+            may_open: Rate::new(INBOUND_PER_S, INBOUND_BURST),
+            fresh: VecDeque::new(),
+            streams: 0,
+            violations: 0,
+            outbound_waker: None,
+            closing: false,
+            closed: None,
+            close_waker: None,
+            poll_waker: None,
+        }
+    }
 }
 
 impl Shared {
@@ -86,7 +117,8 @@ impl Shared {
 /// It has at most [`STREAMS_MAX`] streams. At that, this end's `poll_outbound` waits until one is over, and a stream that the
 /// other end opens is closed at once; so is one beyond the [`INBOUND_WAITING_MAX`] that nobody has taken with `poll_inbound`.
 /// Who breaks the protocol [`VIOLATIONS_MAX`] times loses the connection. One of those is to send more than is kept for a
-/// reader.
+/// reader. Who has opened [`INBOUND_BURST`] streams and goes on faster than [`INBOUND_PER_S`] a second loses it as well,
+/// whatever became of the streams.
 ///
 /// # Back-pressure
 /// Opening a stream waits for no word of the other end. What may be written to streams and read late is bounded for each, and
@@ -95,7 +127,8 @@ impl Shared {
 /// # Errors
 /// A connection that is over gives an [`io::Error`] with the [`Closed`] that says why inside, of the kind `NotConnected` for
 /// [`Closed::Local`], `ConnectionReset` for [`Closed::Remote`], `TimedOut` for [`Closed::Lost`], `InvalidData` for
-/// [`Closed::Violated`] and [`Closed::Certificate`], and `ConnectionAborted` for [`Closed::Overrun`] and [`Closed::Backend`].
+/// [`Closed::Violated`] and [`Closed::Certificate`], and `ConnectionAborted` for [`Closed::Flooded`], [`Closed::Overrun`] and
+/// [`Closed::Backend`].
 /// A boxed muxer, as [`crate::build`] gives it, wraps it once more. Streams that are not over fail with [`StreamError::ChannelClosed`] then.
 pub struct Connection(Arc<Shared>);
 
@@ -105,7 +138,7 @@ pub(crate) struct Backend(Arc<Shared>);
 
 /// Both ends of a new connection.
 pub(crate) fn pair(backend: Arc<dyn Notify>) -> (Connection, Backend) {
-    let shared = Arc::new(Shared { inner: Mutex::default(), backend, together: Together::default() });
+    let shared = Arc::new(Shared { inner: Mutex::new(Inner::new()), backend, together: Together::default() });
     (Connection(shared.clone()), Backend(shared))
 }
 
@@ -121,18 +154,25 @@ impl Backend {
     }
 
     /// The other end opened a data channel. `None`: too many wait, close it.
-    pub fn accept(&self) -> Option<Channel> {
-        let (stream, channel) = self.0.stream(Opener::Remote);
+    ///
+    /// # Errors
+    /// Why the connection is over: it opens them too fast.
+    pub fn accept(&self, now_ms: u64) -> Result<Option<Channel>, Closed> {
         let mut inner = self.0.lock();
-        if inner.inbound.len() >= INBOUND_WAITING_MAX || inner.streams >= STREAMS_MAX || inner.closing {
-            return None;
+        // One that is not kept costs as much.
+        if !inner.may_open.take(now_ms) {
+            return Err(Closed::Flooded);
         }
+        if inner.inbound.len() >= INBOUND_WAITING_MAX || inner.streams >= STREAMS_MAX || inner.closing {
+            return Ok(None);
+        }
+        let (stream, channel) = self.0.stream(Opener::Remote);
         inner.streams += 1;
         inner.inbound.push_back(stream);
         if let Some(waker) = inner.inbound_waker.take() {
             waker.wake();
         }
-        Some(channel)
+        Ok(Some(channel))
     }
 
     /// The next stream that this end opened: it needs a data channel.
@@ -187,7 +227,7 @@ impl Inner {
             Closed::Remote => io::ErrorKind::ConnectionReset,
             Closed::Lost => io::ErrorKind::TimedOut,
             Closed::Violated(_) | Closed::Certificate => io::ErrorKind::InvalidData,
-            Closed::Overrun | Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
+            Closed::Flooded | Closed::Overrun | Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
         };
         Some(io::Error::new(kind, closed))
     }
@@ -289,11 +329,16 @@ mod tests {
         fn notify(&self) {}
     }
 
+    /// A stream that the other end opens, if it is kept.
+    fn accept(backend: &Backend) -> Option<Channel> {
+        backend.accept(0).unwrap()
+    }
+
     #[test]
     fn the_stream_for_noise_makes_room_for_no_more_than_itself() {
         let (_connection, backend) = pair(Arc::new(Nobody));
         let _noise = backend.hidden_stream();
-        let _channel = backend.accept();
+        let _channel = accept(&backend);
         backend.on_stream_over();
         assert_eq!(backend.0.lock().streams, 1);
     }
@@ -310,12 +355,12 @@ mod tests {
     #[test]
     fn streams_that_nobody_takes_wait_up_to_a_bound_and_one_that_is_taken_makes_room() {
         let (mut connection, backend) = pair(Arc::new(Nobody));
-        let accepted = (0..INBOUND_WAITING_MAX + 1).filter_map(|_| backend.accept()).count();
+        let accepted = (0..INBOUND_WAITING_MAX + 1).filter_map(|_| accept(&backend)).count();
         assert_eq!(accepted, INBOUND_WAITING_MAX);
         let mut context = Context::from_waker(Waker::noop());
         assert!(connection.poll_inbound_unpin(&mut context).is_ready());
-        assert!(backend.accept().is_some());
-        assert!(backend.accept().is_none());
+        assert!(accept(&backend).is_some());
+        assert!(accept(&backend).is_none());
     }
 
     #[test]
@@ -329,15 +374,43 @@ mod tests {
             streams.push(stream.unwrap());
         }
         assert_eq!(streams.len(), STREAMS_MAX);
-        assert!(backend.accept().is_none(), "in neither direction");
+        assert!(accept(&backend).is_none(), "in neither direction");
         assert!(!woken.0.load(Ordering::Relaxed));
         backend.on_stream_over();
         assert!(woken.0.load(Ordering::Relaxed), "whoever waits is told");
         assert!(connection.poll_outbound_unpin(&mut context).is_ready());
         assert!(connection.poll_outbound_unpin(&mut context).is_pending());
         backend.on_stream_over();
-        assert!(backend.accept().is_some());
+        assert!(accept(&backend).is_some());
         assert!(connection.poll_outbound_unpin(&mut context).is_pending());
+    }
+
+    #[test]
+    fn who_opens_streams_in_a_flood_loses_the_connection_and_those_that_are_not_kept_count() {
+        let (mut connection, backend) = pair(Arc::new(Nobody));
+        let opened: Vec<_> = (0..INBOUND_BURST).map(|_| accept(&backend)).collect();
+        assert_eq!(opened.iter().flatten().count(), INBOUND_WAITING_MAX);
+        assert_eq!(backend.accept(0).err(), Some(Closed::Flooded));
+        backend.on_closed(Closed::Flooded);
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(Err(error)) = connection.poll_outbound_unpin(&mut context) else { panic!("it goes on") };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        assert_eq!(error.get_ref().and_then(|error| error.downcast_ref::<Closed>()), Some(&Closed::Flooded));
+    }
+
+    #[test]
+    fn who_opens_a_burst_and_goes_on_at_the_rate_keeps_the_connection() {
+        let (mut connection, backend) = pair(Arc::new(Nobody));
+        let mut context = Context::from_waker(Waker::noop());
+        let begin_ms = 7_000_000;
+        for number in 0..3 * u64::from(INBOUND_BURST) {
+            let after = number.saturating_sub(u64::from(INBOUND_BURST) - 1);
+            let now_ms = begin_ms + (1_000 * after).div_ceil(u64::from(INBOUND_PER_S));
+            assert!(matches!(backend.accept(now_ms), Ok(Some(_))), "the {number}th");
+            assert!(connection.poll_inbound_unpin(&mut context).is_ready());
+            backend.on_stream_over();
+        }
+        assert!(connection.poll_outbound_unpin(&mut context).is_ready());
     }
 
     #[test]

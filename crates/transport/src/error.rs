@@ -29,6 +29,15 @@ pub enum Error {
     /// No more peer connections may be begun in this tab.
     #[error(transparent)]
     Budget(#[from] BudgetError),
+    /// The browser itself makes no further peer connection, though the budget had one left: others of its tabs, or pages before
+    /// this one, had more than was known here.
+    #[error(
+        "the browser makes no further connection ({reason}); those that are open go on: close other tabs, or close this tab and open the page again"
+    )]
+    NotBegun {
+        /// What the browser said.
+        reason: String,
+    },
     /// The backend's own description is not as expected.
     #[error("the own session description: {0}")]
     Sdp(#[from] SdpError),
@@ -161,6 +170,7 @@ impl Error {
             | Self::Io(_)
             | Self::Username(_)
             | Self::Budget(_)
+            | Self::NotBegun { .. }
             | Self::Sdp(_)
             | Self::Busy
             | Self::Backend(_)
@@ -174,7 +184,7 @@ impl Error {
     #[must_use]
     pub fn is_own(&self) -> bool {
         match self {
-            Self::Budget(_) | Self::Sdp(_) | Self::Busy | Self::Superseded { .. } => true,
+            Self::Budget(_) | Self::NotBegun { .. } | Self::Sdp(_) | Self::Busy | Self::Superseded { .. } => true,
             Self::With { error, .. } => error.is_own(),
             _ => false,
         }
@@ -213,6 +223,11 @@ mod tests {
         let boxed = |error: Error| TransportError::Other(io::Error::other(io::Error::other(error)));
         let busy = boxed(Error::Busy.naming(PeerId::random()));
         assert!(Error::within(&busy).is_some_and(Error::is_own), "{busy:?}");
+        let peer = PeerId::random();
+        let refused =
+            boxed(Error::NotBegun { reason: "Cannot create so many PeerConnections".to_owned() }.naming(peer));
+        let refused = Error::within(&refused);
+        assert!(refused.is_some_and(|error| error.is_own() && error.peer() == Some(&peer)), "{refused:?}");
         let gone = boxed(Error::NotConnected.naming(PeerId::random()));
         assert!(Error::within(&gone).is_some_and(|error| !error.is_own()));
         assert!(Error::within(&TransportError::Other(io::ErrorKind::ConnectionRefused.into())).is_none());

@@ -26,6 +26,7 @@ mod error;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 pub mod proto;
+mod rate;
 pub mod signalling;
 pub mod stream;
 mod stun;

@@ -15,13 +15,18 @@ mod bare;
 mod liar;
 mod support;
 
-use futures::{AsyncWriteExt, FutureExt};
+use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use libp2p::{
     Multiaddr, PeerId,
     core::{muxing::StreamMuxerExt, transport::TransportError},
     swarm::ConnectionError,
 };
-use meganet_transport::{Census, Counts, Error, connection::Connection, proto::address::Signalled, stream::Stream};
+use meganet_transport::{
+    Census, Counts, Error,
+    connection::{Closed, Connection, INBOUND_BURST},
+    proto::address::Signalled,
+    stream::Stream,
+};
 use std::{
     collections::BTreeSet,
     future::poll_fn,
@@ -82,7 +87,7 @@ async fn use_streams(mut connection: Connection, seed: u64, total: usize) -> Con
             match random.below(8) {
                 0 => drop(held.swap_remove(place)),
                 1 | 2 => _ = held[place].close().now_or_never(),
-                3 => _ = futures::AsyncReadExt::read(&mut held[place], &mut [0; 100]).now_or_never(),
+                3 => _ = held[place].read(&mut [0; 100]).now_or_never(),
                 _ => _ = held[place].write_all(&[7; 300]).now_or_never(),
             }
         }
@@ -208,6 +213,93 @@ async fn connections_made_and_lost_leave_nothing_behind() {
     eprintln!("nothing left after {left:?}; those that vanished were noticed {:?} later", started.elapsed());
     drop(kept);
     until_counts(&server, "server", listening).await;
+}
+
+/// A question and its answer, on a stream of their own.
+async fn exchange(asker: &mut Connection, answerer: &mut Connection) {
+    let asking = async {
+        let mut stream = bare::open(asker).await;
+        stream.write_all(b"question").await.unwrap();
+        stream.close().await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer, b"answer");
+    };
+    let answering = async {
+        let mut stream = bare::accept(answerer).await;
+        let mut question = Vec::new();
+        stream.read_to_end(&mut question).await.unwrap();
+        assert_eq!(question, b"question");
+        stream.write_all(b"answer").await.unwrap();
+        stream.close().await.unwrap();
+    };
+    let both = async { tokio::join!(asking, answering) };
+    tokio::time::timeout(PATIENCE, both).await.expect("an answer");
+}
+
+/// Opens streams and resets them, as fast as the other end's resets allow, until the connection is over; how many.
+async fn rapidly_reset(mut connection: Connection, census: Census) -> usize {
+    const AT_ONCE: usize = 64;
+    /// str0m asks for the resets of all of them in one datagram, which must not grow too long to be taken in.
+    const OPEN_MAX: usize = 400;
+    let mut opened = 0;
+    loop {
+        for _ in 0..AT_ONCE {
+            match poll_fn(|context| connection.poll_outbound_unpin(context)).await {
+                Ok(stream) => drop(stream),
+                Err(_) => return opened,
+            }
+            opened += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        while census.counts().channels > OPEN_MAX {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Takes streams as fast as they come and lets go of them, until the connection is over; why it is.
+async fn take_all(mut connection: Connection) -> std::io::Error {
+    loop {
+        match poll_fn(|context| connection.poll_inbound_unpin(context)).await {
+            Ok(stream) => drop(stream),
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Case 31 of the threats.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_opened_and_reset_in_a_loop_cost_their_sender_its_connection_and_nobody_else_anything() {
+    let _alone = ALONE.lock().await;
+    let [flooder, bystander, victim] = [Census::default(), Census::default(), Census::default()];
+    let (address, mut incoming) = bare::listener_with(victim.clone()).await;
+    let (_, mut honest) = bare::dial(&mut bare::transport_with(bystander).0, address.clone()).await.unwrap();
+    let mut to_honest = incoming.recv().await.unwrap();
+    exchange(&mut honest, &mut to_honest).await;
+    // The listener and the honest peer's connection, with the channel of its handshake.
+    let before = Counts { connections: 1, channels: 1, tasks: 2, remotes: 1, ..Counts::default() };
+    until_counts(&victim, "victim before", before).await;
+
+    let (_, dialled) = bare::dial(&mut bare::transport_with(flooder.clone()).0, address).await.unwrap();
+    let accepted = incoming.recv().await.unwrap();
+    let started = Instant::now();
+    let taking = tokio::spawn(take_all(accepted));
+    let flooding = tokio::spawn(rapidly_reset(dialled, flooder.clone()));
+    while !taking.is_finished() {
+        assert!(started.elapsed() < PATIENCE, "it goes on: {:?}", victim.counts());
+        exchange(&mut honest, &mut to_honest).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let error = taking.await.unwrap();
+    assert_eq!(error.get_ref().and_then(|error| error.downcast_ref::<Closed>()), Some(&Closed::Flooded), "{error}");
+    let lasted = started.elapsed();
+    let opened = tokio::time::timeout(PATIENCE, flooding).await.expect("it is told").unwrap();
+    eprintln!("{opened} streams cost the connection after {lasted:?}");
+    assert!(opened > INBOUND_BURST as usize, "only {opened} streams");
+    exchange(&mut honest, &mut to_honest).await;
+    until_counts(&flooder, "flooder", Counts::default()).await;
+    until_counts(&victim, "victim", before).await;
 }
 
 /// An honest peer that has met the victim, and goes on.

@@ -20,6 +20,15 @@ const COUNT: &str = "
     });
     return null;";
 
+/// Until `window.restore()` this page's browser makes no peer connection, and says so as Chromium does.
+const REFUSE: &str = "
+    const own = window.RTCPeerConnection;
+    window.restore = () => { window.RTCPeerConnection = own; };
+    window.RTCPeerConnection = class {
+        constructor() { throw new DOMException('Cannot create so many PeerConnections', 'UnknownError'); }
+    };
+    return null;";
+
 /// A tab's ledger, as the transport keeps it, after its whole life.
 const SPEND: &str = "sessionStorage.setItem('libp2p-webrtc-peer-connections', '[400,0,[]]'); return null;";
 
@@ -64,6 +73,27 @@ fn a_tab_begins_no_more_than_its_budget_within_an_hour_reloads_included() {
         ensure!(error.contains(SPENT), "{error}");
         let begun = constructed(&browser).await?;
         ensure!(begun == 0, "{begun} after a reload");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_browser_that_refuses_a_peer_connection_is_named_with_what_to_do_and_the_next_one_is_made() {
+    scenario::run("peer-connections-refused", async |scenario| {
+        let pages = pages(scenario.dir()).await?;
+        let listen = json!({ "listen": ["/ip4/127.0.0.1/udp/0/webrtc-direct"] });
+        let process = TestPeer::process(scenario.dir(), Ours, listen).await?;
+        let address = process.address("webrtc-direct")?;
+        let browser = scenario.browser("tab").await?;
+        let tab = TestPeer::in_tab(&browser, &pages, Ours, Value::Null).await?;
+        browser.run::<Value>(REFUSE, &[]).await?;
+        let error = refused(&tab, &address).await?;
+        for part in ["Cannot create so many PeerConnections", "close other tabs", process.id.as_str()] {
+            ensure!(error.contains(part), "no {part:?}: {error}");
+        }
+        browser.run::<Value>("window.restore(); return null;", &[]).await?;
+        tab.dial(&address).await?;
+        ensure!(tab.echo(&process.id, 10_000).await?, "no echo");
         Ok(())
     });
 }

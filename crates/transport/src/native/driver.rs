@@ -237,7 +237,7 @@ impl Driver {
             let now = Instant::now();
             let mut wake_at = self.look_after_streams().await?;
             if let Some(closed) = self.closed.take() {
-                if matches!(closed, Closed::Violated(_)) {
+                if matches!(closed, Closed::Violated(_) | Closed::Flooded) {
                     // It is told that it has lost the connection.
                     self.rtc.close()?;
                     self.say_goodbye().await?;
@@ -402,9 +402,10 @@ impl Driver {
             }
             Event::ChannelOpen(id, label) => {
                 tracing::trace!(?id, label, "inbound data channel");
-                match self.backend.accept() {
-                    Some(channel) => self.add(id, channel),
-                    None => self.rtc.direct_api().close_data_channel(id),
+                match self.backend.accept(clock::now_ms()) {
+                    Ok(Some(channel)) => self.add(id, channel),
+                    Ok(None) => self.rtc.direct_api().close_data_channel(id),
+                    Err(closed) => _ = self.closed.get_or_insert(closed),
                 }
             }
             Event::ChannelData(data) => {

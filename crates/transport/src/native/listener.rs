@@ -13,8 +13,10 @@ use super::{
 };
 use crate::{
     census::{Census, Counted, Kind},
+    clock,
     error::Error,
     proto::{credentials, stun},
+    rate::Rate,
 };
 use libp2p::identity::Keypair;
 use std::{
@@ -25,7 +27,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use str0m::ice::StunMessage;
 use tokio::{net::UdpSocket, sync::mpsc};
@@ -109,30 +111,6 @@ impl Drop for Place {
     }
 }
 
-/// So many a second, and as many at once.
-struct Rate {
-    per_s: u32,
-    left: f64,
-    at: Instant,
-}
-
-impl Rate {
-    fn new(per_s: u32, now: Instant) -> Self {
-        Self { per_s, left: f64::from(per_s), at: now }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let more = now.duration_since(self.at).as_secs_f64() * f64::from(self.per_s);
-        self.at = now;
-        self.left = (self.left + more).min(f64::from(self.per_s));
-        let is_left = self.left >= 1.0;
-        if is_left {
-            self.left -= 1.0;
-        }
-        is_left
-    }
-}
-
 /// Somebody who sends.
 struct Remote {
     /// The connection ends when this is dropped.
@@ -210,8 +188,8 @@ pub(super) fn listen(
         by_source: HashMap::new(),
         order: VecDeque::new(),
         half_open: HalfOpen::default(),
-        attempts: Rate::new(ATTEMPTS_PER_S, Instant::now()),
-        stun: Rate::new(STUN_PER_S, Instant::now()),
+        attempts: Rate::new(ATTEMPTS_PER_S, ATTEMPTS_PER_S),
+        stun: Rate::new(STUN_PER_S, STUN_PER_S),
         census: census.clone(),
     };
     census.spawn(listener.run());
@@ -225,7 +203,7 @@ impl Listener {
         loop {
             tokio::select! {
                 received = self.socket.recv_from(&mut buffer) => match received {
-                    Ok((len, from)) => self.on_datagram(buffer.get(..len).unwrap_or_default(), from, Instant::now()),
+                    Ok((len, from)) => self.on_datagram(buffer.get(..len).unwrap_or_default(), from, clock::now_ms()),
                     // ICMP's answer to something sent earlier: not this socket's end.
                     Err(error) => tracing::trace!(%error, "receive"),
                 },
@@ -242,7 +220,7 @@ impl Listener {
         self.order.retain(|source| by_source.get(source).is_some_and(Remote::is_unproven));
     }
 
-    fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr, now: Instant) {
+    fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr, now_ms: u64) {
         if let Some(remote) = self.by_source.get(&from)
             && !remote.datagrams.is_closed()
         {
@@ -252,27 +230,27 @@ impl Listener {
             return;
         }
         if let Some(stun::Message::Request(transaction)) = stun::parse(bytes) {
-            self.answer_stun(transaction, from, now);
+            self.answer_stun(transaction, from, now_ms);
             return;
         }
         let Ok(message) = StunMessage::parse(bytes) else { return };
         if let (true, Some(name)) = (message.is_binding_request(), message.username())
-            && let Err(error) = self.begin(name, bytes, from, now)
+            && let Err(error) = self.begin(name, bytes, from, now_ms)
         {
             tracing::debug!(%from, %error, "no attempt");
         }
     }
 
     /// Tells somebody their address (RFC 8489 §7.3.1).
-    fn answer_stun(&mut self, transaction: stun::Transaction, from: SocketAddr, now: Instant) {
-        if self.stun.take(now) {
+    fn answer_stun(&mut self, transaction: stun::Transaction, from: SocketAddr, now_ms: u64) {
+        if self.stun.take(now_ms) {
             let _ = self.socket.try_send_to(&stun::response(transaction, from), from);
         }
     }
 
-    fn begin(&mut self, username: &str, first: &[u8], from: SocketAddr, now: Instant) -> Result<(), Error> {
+    fn begin(&mut self, username: &str, first: &[u8], from: SocketAddr, now_ms: u64) -> Result<(), Error> {
         let names = credentials::Attempt::from_username(username)?;
-        if self.by_source.len() >= CONNECTIONS_MAX || !self.attempts.take(now) {
+        if self.by_source.len() >= CONNECTIONS_MAX || !self.attempts.take(now_ms) {
             return Err(Error::Busy);
         }
         if self.half_open.has_share(from.ip()) {
@@ -337,8 +315,8 @@ mod tests {
             by_source: HashMap::new(),
             order: VecDeque::new(),
             half_open: HalfOpen::default(),
-            attempts: Rate::new(10_000, Instant::now()),
-            stun: Rate::new(STUN_PER_S, Instant::now()),
+            attempts: Rate::new(10_000, 10_000),
+            stun: Rate::new(STUN_PER_S, STUN_PER_S),
             census: Census::default(),
         };
         (listener, receiver)
@@ -347,7 +325,7 @@ mod tests {
     impl Listener {
         /// A request of somebody new; nothing is answered to it, for it is none.
         fn ask(&mut self, from: SocketAddr) -> Result<(), Error> {
-            self.begin(USERNAME, &[], from, Instant::now())
+            self.begin(USERNAME, &[], from, 0)
         }
 
         fn knows(&self, source: SocketAddr) -> bool {
@@ -381,30 +359,11 @@ mod tests {
         for host in 0..HALF_OPEN_MAX as u8 {
             listener.ask(source(host, 1)).unwrap();
             // A first byte of DTLS (RFC 7983).
-            listener.on_datagram(&[22; 64], source(host, 1), Instant::now());
+            listener.on_datagram(&[22; 64], source(host, 1), 0);
         }
         listener.sweep();
         assert!(matches!(listener.ask(source(200, 1)), Err(Error::Busy)), "its place is not free yet");
         assert!(!listener.knows(source(0, 1)) && listener.knows(source(1, 1)));
-    }
-
-    /// How many of these are there at this moment.
-    fn taken(rate: &mut Rate, now: Instant) -> usize {
-        (0..).take_while(|_| rate.take(now)).count()
-    }
-
-    #[test]
-    fn a_rate_is_a_burst_of_a_seconds_worth_and_then_so_many_a_second() {
-        let now = Instant::now();
-        let mut rate = Rate::new(500, now);
-        assert_eq!(taken(&mut rate, now), 500);
-        assert_eq!(taken(&mut rate, now), 0);
-        assert_eq!(taken(&mut rate, now + Duration::from_millis(500)), 250);
-        let later = now + Duration::from_secs(100);
-        assert_eq!(taken(&mut rate, later), 500, "what nobody took is not saved up");
-        // Parts of one add up.
-        let steps = (1..=4).filter(|step| rate.take(later + Duration::from_millis(*step))).count();
-        assert_eq!(steps, 2);
     }
 
     #[tokio::test]
@@ -413,14 +372,12 @@ mod tests {
         let asker = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let from = asker.local_addr().unwrap();
         listener.socket.writable().await.unwrap();
-        let (now, request) = (Instant::now(), stun::request([7; 12]));
-        listener.stun = Rate::new(STUN_PER_S, now);
+        let request = stun::request([7; 12]);
         let mut buffer = [0; 64];
-        for seconds in 0..2 {
-            // A second later there are as many again.
-            let now = now + Duration::from_secs(seconds);
+        // A second later there are as many again.
+        for now_ms in [0, 1_000] {
             for number in 0..2 * STUN_PER_S {
-                listener.on_datagram(&request, from, now);
+                listener.on_datagram(&request, from, now_ms);
                 if number < STUN_PER_S {
                     let len = asker.recv(&mut buffer).await.unwrap();
                     assert_eq!(stun::parse(&buffer[..len]), Some(stun::Message::Response([7; 12], from)), "{number}");
@@ -436,13 +393,12 @@ mod tests {
     #[tokio::test]
     async fn attempts_beyond_the_rate_are_turned_away_until_there_is_room_again() {
         let (mut listener, _incoming) = listener();
-        let now = Instant::now();
-        listener.attempts = Rate::new(ATTEMPTS_PER_S, now);
-        assert_eq!(taken(&mut listener.attempts, now), ATTEMPTS_PER_S as usize);
-        let busy = listener.begin(USERNAME, &[], source(1, 1), now);
+        listener.attempts = Rate::new(ATTEMPTS_PER_S, ATTEMPTS_PER_S);
+        assert_eq!((0..).take_while(|_| listener.attempts.take(0)).count(), ATTEMPTS_PER_S as usize);
+        let busy = listener.begin(USERNAME, &[], source(1, 1), 0);
         assert!(matches!(busy, Err(Error::Busy)), "{busy:?}");
         assert!(!listener.knows(source(1, 1)));
-        listener.begin(USERNAME, &[], source(1, 1), now + Duration::from_secs(1)).unwrap();
+        listener.begin(USERNAME, &[], source(1, 1), 1_000).unwrap();
         assert!(listener.knows(source(1, 1)));
     }
 
@@ -470,7 +426,7 @@ mod tests {
         let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
         while !listener.by_source.get(&local).is_some_and(|remote| remote.is_proven.load(Ordering::Relaxed)) {
             let (len, from) = listener.socket.recv_from(&mut buffer).await.unwrap();
-            listener.on_datagram(&buffer[..len], from, Instant::now());
+            listener.on_datagram(&buffer[..len], from, 0);
             tokio::task::yield_now().await;
         }
         listener.let_go_of_the_oldest(|_| true);

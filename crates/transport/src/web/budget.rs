@@ -1,6 +1,6 @@
 //! Counts the peer connections that a tab begins.
 
-use super::{connection::PeerConnection, js::js};
+use super::{connection::PeerConnection, js::reason};
 use crate::{
     budget::{Budget, BudgetError, By, Ledger},
     census::Census,
@@ -46,7 +46,8 @@ pub fn is_lifetime_spent() -> bool {
     IS_SPENT.get()
 }
 
-/// Creates a peer connection, if the budget has one left.
+/// Creates a peer connection, if the budget has one left. One that the browser refuses is counted all the same: whoever tries
+/// again and again is told so by the budget in the end.
 pub(super) fn peer_connection(
     budget: Budget,
     by: By,
@@ -54,7 +55,9 @@ pub(super) fn peer_connection(
     census: &Census,
 ) -> Result<PeerConnection, Error> {
     take(budget, by)?;
-    let created = RtcPeerConnection::new_with_configuration(configuration).map_err(js)?;
+    let created = RtcPeerConnection::new_with_configuration(configuration);
+    // Nobody else has had a part in it yet: that it fails says nothing of the peer.
+    let created = created.map_err(|error| Error::NotBegun { reason: reason(&error) })?;
     Ok(PeerConnection::new(created, census))
 }
 

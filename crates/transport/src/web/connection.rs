@@ -299,9 +299,10 @@ impl Task {
                     let close_at_ms = clock::now_ms() + INIT_OPEN_MAX.as_millis() as u64;
                     self.init = Init::Made { channel: data, close_at_ms };
                 }
-                Event::Opened(data) => match self.backend.accept() {
-                    Some(channel) => self.add(data, channel),
-                    None => data.close(),
+                Event::Opened(data) => match self.backend.accept(clock::now_ms()) {
+                    Ok(Some(channel)) => self.add(data, channel),
+                    Ok(None) => data.close(),
+                    Err(closed) => return Some(closed),
                 },
                 Event::Message(id, message) => {
                     let Some(entry) = self.entries.get(&id) else { continue };
