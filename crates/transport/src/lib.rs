@@ -25,6 +25,9 @@ mod direct;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
+#[cfg(any(test, target_arch = "wasm32"))]
+#[path = "web/pace.rs"]
+mod pace;
 pub mod proto;
 mod rate;
 pub mod signalling;

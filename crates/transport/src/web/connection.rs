@@ -5,6 +5,7 @@ use crate::{
     census::{Census, Counted, Kind},
     clock,
     connection::{Backend, Closed},
+    pace::Pace,
     proto::{frame::FRAME_MAX_BYTES, signal::INIT_LABEL},
     stream::{Channel, Notify},
     waiting::{Overrun, Waiting},
@@ -101,12 +102,24 @@ impl Events {
     }
 }
 
+/// The other end's first message on a stream.
+#[derive(Clone, Copy)]
+enum Answer {
+    NotAsked,
+    /// This end sent the first message.
+    Awaited {
+        since_ms: u64,
+    },
+    Came,
+}
+
 /// A data channel and its stream.
 struct Entry {
     data: RtcDataChannel,
     channel: Channel,
     /// What it had buffered when that was last looked at, bytes.
     buffered: u32,
+    answer: Answer,
     closing: bool,
     _listeners: [Listener; 4],
     _counted: Counted,
@@ -146,6 +159,8 @@ pub(super) struct Task {
     next_entry: u32,
     /// Whose turn it is to send.
     turn: u32,
+    /// Where what is sent must not leave in bursts.
+    pace: Option<Pace>,
     lost_at_ms: Option<u64>,
     init: Init,
     watches_association: bool,
@@ -179,6 +194,7 @@ impl Task {
             entries: BTreeMap::new(),
             next_entry: 0,
             turn: 0,
+            pace: None,
             lost_at_ms: None,
             init: Init::None,
             watches_association: false,
@@ -187,6 +203,11 @@ impl Task {
             _listeners: vec![opened, state],
             peer_connection,
         }
+    }
+
+    /// The other end may be a tab, whose sockets have room for little.
+    pub fn pace(&mut self) {
+        self.pace = Some(Pace::default());
     }
 
     /// The other end makes a channel `init`.
@@ -248,7 +269,9 @@ impl Task {
             on("close", Event::Ended),
         ];
         let _counted = self.census.count(Kind::Channels);
-        self.entries.insert(id, Entry { data, channel, buffered: 0, closing: false, _listeners: listeners, _counted });
+        let answer = Answer::NotAsked;
+        self.entries
+            .insert(id, Entry { data, channel, buffered: 0, answer, closing: false, _listeners: listeners, _counted });
     }
 
     /// Runs until the connection is over.
@@ -305,7 +328,12 @@ impl Task {
                     Err(closed) => return Some(closed),
                 },
                 Event::Message(id, message) => {
-                    let Some(entry) = self.entries.get(&id) else { continue };
+                    let Some(entry) = self.entries.get_mut(&id) else { continue };
+                    if let Answer::Awaited { since_ms } = std::mem::replace(&mut entry.answer, Answer::Came)
+                        && let Some(pace) = &mut self.pace
+                    {
+                        pace.answered_within(clock::now_ms().saturating_sub(since_ms));
+                    }
                     if let Err(error) = entry.channel.on_message(message)
                         && let Some(closed) = self.backend.on_violation(error)
                     {
@@ -347,30 +375,36 @@ impl Task {
         }
     }
 
-    /// Hands messages of all streams in turn to the browser, as many as it may buffer.
-    fn send(&mut self) {
+    /// Hands messages of all streams in turn to the browser, as many as it may buffer and as fast as the path takes them; when to
+    /// come back without being woken, ms.
+    fn send(&mut self, now_ms: u64) -> Option<u64> {
         let mut buffered = 0;
         for entry in self.entries.values_mut().filter(|entry| entry.buffered > 0) {
             entry.buffered = entry.data.buffered_amount();
             buffered += entry.buffered;
         }
+        let paced = self.pace.as_mut().map_or(u32::MAX, |pace| pace.room(buffered, now_ms));
+        let room = paced.min(BUFFERED_MAX_BYTES.saturating_sub(buffered));
         let turn = self.turn;
         let mut senders: VecDeque<_> = self.entries.iter_mut().filter(|(_, entry)| entry.can_send()).collect();
         senders.rotate_left(senders.iter().position(|(id, _)| **id >= turn).unwrap_or(0));
-        while buffered < BUFFERED_MAX_BYTES
+        let mut handed = 0;
+        while handed < room
             && let Some((id, entry)) = senders.pop_front()
         {
-            buffered += entry.send();
+            handed += entry.send(now_ms);
             if entry.channel.has_message() {
                 senders.push_back((id, entry));
             }
         }
-        let Some((next, _)) = senders.front() else { return };
-        self.turn = **next;
+        let next = senders.front().map(|(next, _)| **next);
+        let wake_at_ms = self.pace.as_mut().and_then(|pace| pace.handed(handed, next.is_some(), now_ms));
+        self.turn = next?;
         // Whichever drains first makes room for whose turn it is.
         for entry in self.entries.values().filter(|entry| entry.buffered > 0) {
             entry.data.set_buffered_amount_low_threshold(entry.buffered / 2);
         }
+        wake_at_ms
     }
 
     /// Closes `init` if the other end's closing of it is overdue; when it will be, ms.
@@ -398,8 +432,8 @@ impl Task {
             let data = self.peer_connection.raw.create_data_channel("");
             self.add(data, channel);
         }
-        self.send();
-        let mut wake_at_ms = [self.lost_at_ms, self.look_after_init(now_ms)].into_iter().flatten().min();
+        let mut wake_at_ms =
+            [self.send(now_ms), self.lost_at_ms, self.look_after_init(now_ms)].into_iter().flatten().min();
         for entry in self.entries.values_mut() {
             entry.channel.handle_timeout(now_ms);
             if !entry.closing && entry.channel.may_close(now_ms) {
@@ -421,11 +455,14 @@ impl Entry {
     }
 
     /// Hands one message to the browser; its size.
-    fn send(&mut self) -> u32 {
+    fn send(&mut self, now_ms: u64) -> u32 {
         let Some(message) = self.channel.next_message() else { return 0 };
         // Fails only on a channel that just closed; its event is on the way.
         if self.data.send_with_u8_array(&message).is_err() {
             return 0;
+        }
+        if matches!(self.answer, Answer::NotAsked) {
+            self.answer = Answer::Awaited { since_ms: now_ms };
         }
         let bytes = message.len() as u32;
         self.buffered += bytes;

@@ -134,6 +134,7 @@ impl Signalled {
         let wake = Arc::new(Wake::default());
         let (connection, backend) = connection::pair(wake.clone());
         let mut task = Task::new(peer_connection, backend, wake, &self.census);
+        task.pace();
         let candidate = {
             let events = self.events.clone();
             Listener::new(&self.census, &raw, "icecandidate", move |event| {
