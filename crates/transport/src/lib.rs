@@ -27,6 +27,9 @@ mod error;
 pub mod native;
 pub mod proto;
 pub mod signalling;
+#[cfg(any(test, target_arch = "wasm32"))]
+#[path = "web/stats.rs"]
+mod stats;
 pub mod stream;
 mod stun;
 #[cfg(any(test, target_arch = "wasm32"))]
