@@ -152,8 +152,8 @@ impl Gate {
         if self.is_banned(peer) { Err(ConnectionDenied::new(Denied::Banned)) } else { Ok(()) }
     }
 
-    /// The IP address at the other end of an established connection; `None` where none is counted. That of a `/webrtc` connection is
-    /// where it turned out to lead: one whose host nobody knows is let in, or no tab would meet those that browsers hide.
+    /// The IP address at the other end of an established connection; `None` where none is counted. That of a `/webrtc` connection
+    /// is where it turned out to lead. One whose host nobody knows is let in, or tabs would not meet those that browsers hide.
     fn ip_at(&self, peer: &PeerId, address: &Multiaddr) -> Option<IpAddr> {
         if Signalled::parse(address).is_ok() { self.hosts.of(peer).and_then(counted) } else { ip_of(address) }
     }
@@ -192,8 +192,8 @@ fn counted(ip: IpAddr) -> Option<IpAddr> {
     (!ip.is_loopback()).then_some(ip)
 }
 
-/// The IP address that an address names; `None` for loopback (exempt), and where a relay comes first: circuits are counted there, and
-/// `/webrtc` by [`Gate::ip_at`].
+/// The IP address that an address names; `None` for loopback (exempt), for circuits (counted at the relay) and for `/webrtc`
+/// (see [`Gate::ip_at`]).
 fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     if address.iter().any(|part| matches!(part, Protocol::P2pCircuit)) {
         return None;

@@ -14,8 +14,8 @@ pub const PEERS_MAX: usize = 1_000;
 
 /// Hosts by peer, each of the peer's last `/webrtc` connection; clones share one table.
 ///
-/// A host is there before the swarm hears of the connection: a behaviour finds it in `handle_established_inbound_connection` and
-/// `handle_established_outbound_connection`. Where the connection goes later, should its path change, is not followed.
+/// A host is there before the swarm hears of the connection: a behaviour finds it in `handle_established_inbound_connection`
+/// and `handle_established_outbound_connection`. Where the connection goes later, should its path change, is not followed.
 #[derive(Clone)]
 pub struct Hosts(Arc<Mutex<LruCache<PeerId, IpAddr>>>);
 
@@ -39,8 +39,8 @@ impl Hosts {
         }
     }
 
-    /// The host of a peer's last connection, if it is known. Of a peer on this machine it is a loopback address, and it is an IPv4
-    /// address where it can be written as one. A browser does not name a host whose address it was told by nobody.
+    /// The host of a peer's last connection, if it is known; of a peer on this machine a loopback address. A browser names neither
+    /// a host of its own network that it hides, nor one that left its candidates out.
     #[must_use]
     pub fn of(&self, peer: &PeerId) -> Option<IpAddr> {
         self.lock().get(peer).copied()
@@ -53,8 +53,8 @@ impl Hosts {
     }
 }
 
-/// The host at the other end of a path: what is reached at one of this machine's `own` addresses is on this machine, whichever of
-/// them it is.
+/// The host at the other end of a path: what is reached at one of this machine's `own` addresses is on it, whichever of them it
+/// is.
 pub(crate) fn host_beyond(own: impl IntoIterator<Item = IpAddr>, remote: IpAddr) -> IpAddr {
     let remote = remote.to_canonical();
     let is_here = own.into_iter().any(|own| own.to_canonical() == remote);

@@ -42,10 +42,10 @@ const INIT_OPEN_MIN: Duration = Duration::from_millis(50);
 /// Events of one attempt that wait: a browser names a handful of candidates, and the rest happens once or twice.
 const EVENTS_WAITING_MAX: usize = 256;
 
-/// How long a connection waits to be told its path: browsers tell it within some milliseconds, and one that does not must not keep
-/// two peers apart.
+/// How long a connection waits to be told its path: browsers tell it within some milliseconds, and one that does not must not
+/// keep two peers apart.
 const STATS_PATIENCE: Duration = Duration::from_secs(1);
-/// Entries of a browser's statistics that are looked at: each of the two ends names a handful of candidates, and they are paired.
+/// Entries of a browser's statistics that are looked at: each end names a handful of candidates, and they are paired.
 const STATS_MAX: usize = 1_024;
 
 /// What callbacks report.
@@ -129,8 +129,8 @@ fn candidate_json(event: &RtcPeerConnectionIceEvent) -> Option<String> {
     json.as_string()
 }
 
-/// The host at the other end of the path that a peer connection uses, as far as the browser says. None of what comes from it can
-/// do more than leave it unknown.
+/// The host at the other end of the path that a peer connection uses, as far as the browser says. Whatever else it says leaves
+/// it unknown.
 async fn host(peer_connection: &RtcPeerConnection) -> Option<IpAddr> {
     let told = JsFuture::from(peer_connection.get_stats()).map_err(js);
     let report = clock::within(STATS_PATIENCE, told).await.ok()?;

@@ -5,10 +5,9 @@ use crate::signalling::host_beyond;
 use serde_json::Value;
 use std::net::IpAddr;
 
-/// The host at the other end of the path that is used. `report` is the JSON of an `RTCStatsReport`'s entries, `[[ID, STATS], …]`.
-///
-/// `None` where the browser does not say it: it hides a host of its own network behind a name, and one that nobody told it the
-/// address of (the other end left its candidates out) altogether.
+/// The host at the other end of the path that is used; `report` is the JSON of an `RTCStatsReport`'s entries,
+/// `[[ID, STATS], …]`. `None` where the browser does not say it: a host of its own network that it hides behind a name, or one
+/// whose address only ICE found out, because the other end left its candidates out.
 pub(crate) fn remote_host(report: &str) -> Option<IpAddr> {
     let report: Value = serde_json::from_str(report).ok()?;
     let stats: Vec<&Value> = report.as_array()?.iter().filter_map(|entry| entry.get(1)).collect();
