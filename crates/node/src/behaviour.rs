@@ -67,7 +67,10 @@ impl Behaviour {
         kademlia.set_mode(Some(if config.role.is_server() { kad::Mode::Server } else { kad::Mode::Client }));
         Self {
             limits: connection_limits::Behaviour::new(connection_limits),
-            gate: Gate::new((config.role == Role::Tab).then_some(limits::LOOKUP_DIALS_PER_HOUR)),
+            gate: Gate::new(
+                (config.role == Role::Tab).then_some(limits::LOOKUP_DIALS_PER_HOUR),
+                signalling.hosts().clone(),
+            ),
             // On relayed connections too: who is reached through a relay alone is shown by the agent it names, js-libp2p asks on
             // each connection, and one question is little for a circuit. There it names what is spoken there, so not the DHT.
             identify: Through::new(identify::Behaviour::new(identify)),

@@ -12,7 +12,8 @@ use libp2p::{
 };
 use meganet_transport::{
     Error,
-    signalling::{Way, is_relayed},
+    proto::address::Signalled,
+    signalling::{Hosts, Way, is_relayed},
 };
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -30,6 +31,8 @@ pub struct Gate {
     by_group: HashMap<Group, HashMap<Holder, usize>>,
     banned: HashSet<PeerId>,
     lookups: Option<LookupDials>,
+    /// Where `/webrtc` connections lead.
+    hosts: Hosts,
 }
 
 /// Connections that lookups begin: to whomever they hear of, where a tab has few to begin.
@@ -122,10 +125,10 @@ pub enum Denied {
 }
 
 impl Gate {
-    /// With a bound on the connections that lookups begin in an hour.
-    pub fn new(lookup_dials_per_hour: Option<usize>) -> Self {
+    /// With a bound on the connections that lookups begin in an hour, and the hosts of `/webrtc` connections.
+    pub fn new(lookup_dials_per_hour: Option<usize>, hosts: Hosts) -> Self {
         let lookups = lookup_dials_per_hour.map(LookupDials::new);
-        Self { lookups, ..Self::default() }
+        Self { lookups, hosts, ..Self::default() }
     }
 
     /// Whether a tab need not try a peer at this address now.
@@ -147,6 +150,12 @@ impl Gate {
 
     fn check_peer(&self, peer: &PeerId) -> Result<(), ConnectionDenied> {
         if self.is_banned(peer) { Err(ConnectionDenied::new(Denied::Banned)) } else { Ok(()) }
+    }
+
+    /// The IP address at the other end of an established connection; `None` where none is counted. That of a `/webrtc` connection
+    /// is where it turned out to lead. One whose host nobody knows is let in, or tabs would not meet those that browsers hide.
+    fn ip_at(&self, peer: &PeerId, address: &Multiaddr) -> Option<IpAddr> {
+        if Signalled::parse(address).is_ok() { self.hosts.of(peer).and_then(counted) } else { ip_of(address) }
     }
 
     /// Counts a connection in its group, in place of the group it was counted in before.
@@ -178,17 +187,22 @@ impl Gate {
     }
 }
 
-/// The IP address a connection comes from; `None` for loopback (exempt) and for circuits (counted at the relay).
+/// Loopback is exempt.
+fn counted(ip: IpAddr) -> Option<IpAddr> {
+    (!ip.is_loopback()).then_some(ip)
+}
+
+/// The IP address that an address names; `None` for loopback (exempt), for circuits (counted at the relay) and for `/webrtc`
+/// (see [`Gate::ip_at`]).
 fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     if address.iter().any(|part| matches!(part, Protocol::P2pCircuit)) {
         return None;
     }
-    let ip = match address.iter().next()? {
-        Protocol::Ip4(ip) => IpAddr::V4(ip),
-        Protocol::Ip6(ip) => IpAddr::V6(ip),
-        _ => return None,
-    };
-    (!ip.is_loopback()).then_some(ip)
+    match address.iter().next()? {
+        Protocol::Ip4(ip) => counted(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => counted(IpAddr::V6(ip)),
+        _ => None,
+    }
 }
 
 /// The host of an address; `None` for loopback, names and circuits.
@@ -237,7 +251,8 @@ impl NetworkBehaviour for Gate {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.check_peer(&peer)?;
-        self.admit(id, ip_of(remote).map(host_of).map(Group::Inbound), Holder::Peer(peer))?;
+        let group = self.ip_at(&peer, remote).map(host_of).map(Group::Inbound);
+        self.admit(id, group, Holder::Peer(peer))?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -264,7 +279,8 @@ impl NetworkBehaviour for Gate {
         _port: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.check_peer(&peer)?;
-        self.admit(id, ip_of(address).map(subnet_of).map(Group::OutboundSubnet), Holder::Peer(peer))?;
+        let group = self.ip_at(&peer, address).map(subnet_of).map(Group::OutboundSubnet);
+        self.admit(id, group, Holder::Peer(peer))?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -316,16 +332,40 @@ mod tests {
     use super::*;
     use libp2p::{core::ConnectedPoint, swarm::behaviour::ConnectionEstablished};
 
-    fn inbound(gate: &mut Gate, id: usize, from: &str) -> bool {
+    fn inbound_of(gate: &mut Gate, id: usize, peer: PeerId, from: &str) -> bool {
         let id = ConnectionId::new_unchecked(id);
         let local: Multiaddr = "/ip4/192.0.2.1/udp/1/quic-v1".parse().unwrap();
-        gate.handle_established_inbound_connection(id, PeerId::random(), &local, &from.parse().unwrap()).is_ok()
+        gate.handle_established_inbound_connection(id, peer, &local, &from.parse().unwrap()).is_ok()
+    }
+
+    fn inbound(gate: &mut Gate, id: usize, from: &str) -> bool {
+        inbound_of(gate, id, PeerId::random(), from)
+    }
+
+    fn outbound_of(gate: &mut Gate, id: usize, peer: PeerId, to: &str) -> bool {
+        let (id, to) = (ConnectionId::new_unchecked(id), to.parse().unwrap());
+        gate.handle_established_outbound_connection(id, peer, &to, Endpoint::Dialer, PortUse::Reuse).is_ok()
     }
 
     fn outbound(gate: &mut Gate, id: usize, to: &str) -> bool {
-        let id = ConnectionId::new_unchecked(id);
-        let to = to.parse().unwrap();
-        gate.handle_established_outbound_connection(id, PeerId::random(), &to, Endpoint::Dialer, PortUse::Reuse).is_ok()
+        outbound_of(gate, id, PeerId::random(), to)
+    }
+
+    /// Somebody new whose `/webrtc` connection leads there, and its address.
+    fn met(gate: &Gate, host: Option<&str>) -> (PeerId, String) {
+        let peer = PeerId::random();
+        gate.hosts.record(peer, host.map(|host| host.parse().unwrap()));
+        (peer, format!("/webrtc/p2p/{peer}"))
+    }
+
+    fn meets_us(gate: &mut Gate, id: usize, host: Option<&str>) -> bool {
+        let (peer, address) = met(gate, host);
+        inbound_of(gate, id, peer, &address)
+    }
+
+    fn is_met(gate: &mut Gate, id: usize, host: Option<&str>) -> bool {
+        let (peer, address) = met(gate, host);
+        outbound_of(gate, id, peer, &address)
     }
 
     #[test]
@@ -338,6 +378,49 @@ mod tests {
         assert!(inbound(&mut gate, 201, "/ip4/198.51.100.7/udp/9/quic-v1"), "a closed connection gives its place back");
         assert!(!inbound(&mut gate, 202, "/ip4/198.51.100.7/udp/9/quic-v1"));
         assert!((300..400).all(|id| inbound(&mut gate, id, "/ip4/127.0.0.1/udp/9/quic-v1")), "loopback is exempt");
+    }
+
+    #[test]
+    fn case_49_many_peer_ids_of_one_host_are_held_to_its_share_over_webrtc_too() {
+        let mut gate = Gate::default();
+        let accepted = (0..100).filter(|id| meets_us(&mut gate, *id, Some("198.51.100.7"))).count();
+        assert_eq!(accepted, limits::CONNECTIONS_PER_IP_MAX);
+        assert!(!inbound(&mut gate, 200, "/ip4/198.51.100.7/udp/9/quic-v1"), "it has one share, however it connects");
+        assert!(meets_us(&mut gate, 201, Some("198.51.100.8")), "others still get in");
+        gate.release(ConnectionId::new_unchecked(0));
+        assert!(meets_us(&mut gate, 202, Some("198.51.100.7")), "a closed connection gives its place back");
+        assert!((300..400).all(|id| meets_us(&mut gate, id, None)), "a host that nobody knows is let in");
+        assert!((400..500).all(|id| meets_us(&mut gate, id, Some("127.0.0.1"))), "loopback is exempt");
+        let private = (500..600).filter(|id| meets_us(&mut gate, *id, Some("192.168.1.7"))).count();
+        assert_eq!(private, limits::CONNECTIONS_PER_IP_MAX, "and private networks are not");
+    }
+
+    #[test]
+    fn case_42_dials_spread_over_networks_over_webrtc_too() {
+        let mut gate = Gate::default();
+        let accepted = (0..50).filter(|id| is_met(&mut gate, *id, Some(&format!("203.0.113.{id}")))).count();
+        assert_eq!(accepted, limits::OUTBOUND_PER_SUBNET_MAX);
+        assert!(!outbound(&mut gate, 60, "/ip4/203.0.113.99/udp/9/quic-v1"));
+        assert!(is_met(&mut gate, 61, Some("203.0.114.1")) && is_met(&mut gate, 62, None));
+        assert!((100..200).all(|id| is_met(&mut gate, id, Some("::1"))), "loopback is exempt");
+    }
+
+    #[test]
+    fn a_circuit_is_not_counted_where_its_peer_was_met_before() {
+        let mut gate = Gate::default();
+        // It is private itself.
+        let (_, relay) = met(&gate, Some("198.51.100.9"));
+        for id in 0..100 {
+            let (peer, _) = met(&gate, Some("198.51.100.7"));
+            assert!(inbound_of(&mut gate, id, peer, &format!("/p2p/{peer}")));
+            assert!(outbound_of(&mut gate, 100 + id, peer, &format!("{relay}/p2p-circuit/p2p/{peer}")));
+        }
+        assert!(gate.by_connection.is_empty());
+        let named = (200..300).filter(|id| {
+            let (peer, _) = met(&gate, Some("198.51.100.7"));
+            outbound_of(&mut gate, *id, peer, &format!("{relay}/p2p-circuit/webrtc/p2p/{peer}"))
+        });
+        assert_eq!(named.count(), limits::OUTBOUND_PER_SUBNET_MAX, "a relay that only signalled carries nothing");
     }
 
     #[test]
@@ -412,10 +495,10 @@ mod tests {
         let dial = |gate: &mut Gate, addresses: &[Multiaddr]| {
             gate.handle_pending_outbound_connection(id, Some(PeerId::random()), addresses, Endpoint::Dialer).is_ok()
         };
-        let mut gate = Gate::new(Some(1));
+        let mut gate = Gate::new(Some(1), Hosts::default());
         assert!(dial(&mut gate, &[]) && !dial(&mut gate, &[]));
         assert!(dial(&mut gate, &[address]), "a dial of this node's own choosing");
-        assert!((0..100).all(|_| dial(&mut Gate::new(None), &[])), "a native peer has no such budget");
+        assert!((0..100).all(|_| dial(&mut Gate::default(), &[])), "a native peer has no such budget");
     }
 
     #[test]
@@ -465,7 +548,7 @@ mod tests {
     fn a_circuit_does_not_show_that_a_peer_can_be_reached() {
         let peer = PeerId::random();
         let relay = PeerId::random();
-        let mut gate = Gate::new(Some(1));
+        let mut gate = Gate::new(Some(1), Hosts::default());
         let direct = format!("/ip4/192.0.2.1/tcp/1/ws/p2p/{peer}").parse().unwrap();
         let circuit = format!("/ip4/192.0.2.1/tcp/1/ws/p2p/{relay}/p2p-circuit/p2p/{peer}").parse().unwrap();
         for (number, address, is_reached) in [(1, circuit, false), (2, direct, true)] {

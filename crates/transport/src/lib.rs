@@ -31,6 +31,9 @@ mod pace;
 pub mod proto;
 mod rate;
 pub mod signalling;
+#[cfg(any(test, target_arch = "wasm32"))]
+#[path = "web/stats.rs"]
+mod stats;
 pub mod stream;
 mod stun;
 #[cfg(any(test, target_arch = "wasm32"))]

@@ -21,6 +21,19 @@ use support::{ECHO, Kind, Node, Seen, through};
 /// Dials one after the other between the same two.
 const REDIALS: usize = 100;
 
+/// Both peers are on this machine, and each knows it of the other, whose address does not say it.
+async fn know_each_others_host(peers: [&Node; 2]) {
+    for (node, other) in [(peers[0], peers[1].peer), (peers[1], peers[0].peer)] {
+        let known = node.ask(move |swarm| {
+            let hosts = swarm.behaviour().signalling.as_ref().unwrap().hosts();
+            (hosts.of(&other), hosts.known())
+        });
+        let (host, known) = known.await;
+        assert!(host.is_some_and(|host| host.is_loopback()), "{host:?}");
+        assert_eq!(known, 1, "one of each peer, however often it connects, and none of the relay");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_private_peers_meet_and_leave_the_relay() {
     let (relay, mut a, mut b) =
@@ -37,6 +50,7 @@ async fn two_private_peers_meet_and_leave_the_relay() {
         node.settled(2).await;
         assert_eq!(node.ask(|swarm| swarm.behaviour().signalling.as_ref().unwrap().under_way()).await, (0, 0));
     }
+    know_each_others_host([&a, &b]).await;
     a.echo(b.peer, 1_000).await;
 }
 
@@ -124,6 +138,7 @@ async fn a_dial_in_the_moment_in_which_a_connection_ended_succeeds() {
     a.dial(through(&relay.address, b.peer)).await;
     a.direct(b.peer).await;
     a.echo(b.peer, 1_000).await;
+    know_each_others_host([&a, &b]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

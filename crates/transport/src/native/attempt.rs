@@ -128,7 +128,9 @@ impl Attempt {
 impl Started {
     /// Waits for the connection and learns who is at its other end. Dropping this closes it.
     pub async fn authenticated(mut self) -> Result<(PeerId, Connection), Error> {
-        let Some(Report::Connected(remote)) = self.reports.recv().await else { return Err(Error::NotConnected) };
+        let Some(Report::Connected { certificate: remote, .. }) = self.reports.recv().await else {
+            return Err(Error::NotConnected);
+        };
         let noise = |prologue| Ok::<_, Error>(libp2p::noise::Config::new(&self.identity)?.with_prologue(prologue));
         // The roles are the other way round than those of dialling: in DTLS 1.2 the server is the first that can send.
         let (peer, mut secured) = match self.role {

@@ -63,8 +63,13 @@ pub(super) type Local = (SocketAddr, Arc<UdpSocket>);
 /// What the connection's owner is told while connecting.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// ICE and DTLS are done; the other end's certificate.
-    Connected(Fingerprint),
+    /// ICE and DTLS are done.
+    Connected {
+        /// The other end's.
+        certificate: Fingerprint,
+        /// Where it was found.
+        remote: Option<SocketAddr>,
+    },
     /// The channel `init` is closed at both ends.
     InitClosed,
 }
@@ -138,6 +143,8 @@ pub(super) struct Driver {
     quarantine: Quarantine,
     /// Set once ICE and DTLS are done.
     is_proven: Arc<AtomicBool>,
+    /// Where the way leads that ICE has chosen.
+    remote: Option<SocketAddr>,
     lost_at: Option<Instant>,
     /// Set once closing was asked for.
     close_by: Option<Instant>,
@@ -172,6 +179,7 @@ impl Driver {
             init: Init::None,
             quarantine: Quarantine::default(),
             is_proven: Arc::default(),
+            remote: None,
             lost_at: None,
             close_by: None,
             closed: None,
@@ -323,7 +331,7 @@ impl Driver {
     fn take_in(&mut self, Datagram { bytes, source, destination }: Datagram) -> Result<(), RtcError> {
         // What is no datagram of WebRTC is not for us.
         let Ok(contents) = bytes.as_slice().try_into() else { return Ok(()) };
-        let is_stun = bytes.first().is_some_and(|first| *first < 4);
+        let is_stun = is_stun(&bytes);
         let receive = Receive { proto: Protocol::Udp, source, destination, contents };
         let input = Input::Receive(Instant::now(), receive);
         // Whether a STUN message proves that its sender knows the password. DTLS needs no such question here: it was told
@@ -345,7 +353,13 @@ impl Driver {
                     }
                     return Ok(self.pacer.next_at().map_or(at, |next| next.min(at)));
                 }
-                Output::Transmit(datagram) => self.pacer.push(datagram),
+                Output::Transmit(datagram) => {
+                    // ICE tries every way; all else, DTLS first, goes the one that it has chosen.
+                    if !is_stun(&datagram.contents) {
+                        self.remote = Some(datagram.destination);
+                    }
+                    self.pacer.push(datagram);
+                }
                 Output::Event(event) => self.on_event(event),
             }
         }
@@ -374,7 +388,8 @@ impl Driver {
                 let direct = self.rtc.direct_api();
                 let digest = direct.remote_dtls_fingerprint().and_then(|found| found.bytes.as_slice().try_into().ok());
                 if let Some(digest) = digest {
-                    let _ = self.reports.try_send(Report::Connected(Fingerprint(digest)));
+                    let (certificate, remote) = (Fingerprint(digest), self.remote);
+                    let _ = self.reports.try_send(Report::Connected { certificate, remote });
                 }
             }
             Event::ChannelOpen(id, _) if matches!(self.init, Init::Made { id: init, .. } if init == id) => {
@@ -530,6 +545,11 @@ impl Driver {
         }
         None
     }
+}
+
+/// Whether a datagram is STUN's, as far as its first byte tells (RFC 7983).
+fn is_stun(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| *first < 4)
 }
 
 /// The next order; without an owner none comes.

@@ -17,11 +17,15 @@ use crate::{
         sdp::{self, Target},
         signal::INIT_LABEL,
     },
-    signalling::{PeerConnection, Progress},
+    signalling::{PeerConnection, Progress, host_beyond},
     stun::StunServers,
 };
 use libp2p::PeerId;
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
 use str0m::{
     Candidate, Rtc,
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
@@ -42,6 +46,8 @@ struct Running {
     reports: mpsc::Receiver<Report>,
     orders: mpsc::Sender<Order>,
     connection: Option<Connection>,
+    /// This machine's addresses.
+    own: Vec<IpAddr>,
 }
 
 /// One attempt; see [`PeerConnection`].
@@ -100,6 +106,7 @@ impl Signalled {
         let wake = Arc::new(Wake::default());
         let (connection, backend) = connection::pair(wake.clone());
         gather::listen(&locals, &datagrams, &self.census);
+        let own = locals.iter().map(|(local, _)| local.ip()).collect();
         let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, ordered), &self.census);
         // The one who offers has made it.
         match init {
@@ -112,7 +119,7 @@ impl Signalled {
                 let _ = orders.try_send(Order::AddCandidate(candidate));
             }
         }
-        self.running = Some(Running { reports, orders, connection: Some(connection) });
+        self.running = Some(Running { reports, orders, connection: Some(connection), own });
     }
 
     /// Keeps a description's candidates for later; str0m would refuse a whole description for one with a name in it.
@@ -180,9 +187,11 @@ impl PeerConnection for Signalled {
         loop {
             match running.reports.recv().await {
                 Some(Report::InitClosed) => return Progress::InitClosed,
-                Some(Report::Connected(_)) => {
+                Some(Report::Connected { remote, .. }) => {
                     if let Some(connection) = running.connection.take() {
-                        return Progress::Connected(connection);
+                        let own = running.own.iter().copied();
+                        let host = remote.map(|remote| host_beyond(own, remote.ip()));
+                        return Progress::Connected { connection, host };
                     }
                 }
                 None => {

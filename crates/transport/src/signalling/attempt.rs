@@ -1,6 +1,9 @@
 //! One attempt at a `/webrtc` connection: the protocol core between a signalling stream and a backend.
 
-use super::link::{End, HowFar, Opened, displaced};
+use super::{
+    hosts::Hosts,
+    link::{End, HowFar, Opened, displaced},
+};
 use crate::{
     clock,
     connection::{Closed, Connection},
@@ -18,7 +21,7 @@ use futures::{
     pin_mut, select,
 };
 use libp2p::PeerId;
-use std::{io, sync::atomic::Ordering, time::Duration};
+use std::{io, net::IpAddr, sync::atomic::Ordering, time::Duration};
 
 /// Bytes read from the stream at once.
 const READ_BYTES: usize = 4_096;
@@ -41,7 +44,11 @@ pub(crate) enum Progress {
     )]
     Candidate(String),
     /// Connected, and the other end's certificate is the one in its description.
-    Connected(Connection),
+    Connected {
+        connection: Connection,
+        /// Where the other end is, if that is known; see [`super::host_beyond`].
+        host: Option<IpAddr>,
+    },
     /// Nothing can come of it any more, for this reason.
     Failed(Closed),
     /// The channel `init` is closed.
@@ -76,11 +83,12 @@ pub(crate) async fn run<P: PeerConnection>(
     mut backend: P,
     connected: Waiting,
 ) {
-    let Opened { stream, displaced: mut cancel, how_far, over } = opened;
+    let Opened { stream, displaced: mut cancel, how_far, over, hosts } = opened;
     let mut connected = Some(connected);
     let result = {
         let attempt = async {
-            match trade_within(TRADE_TIMEOUT, (role, peer), (stream, &how_far), &mut backend, &mut connected).await? {
+            let told = (stream, &*how_far, &hosts);
+            match trade_within(TRADE_TIMEOUT, (role, peer), told, &mut backend, &mut connected).await? {
                 Some(streams) => clock::within(STREAM_END_TIMEOUT, end(role, streams)).await,
                 None => Ok(()),
             }
@@ -132,7 +140,7 @@ async fn end<S: AsyncRead + AsyncWrite + Unpin>(role: Role, (mut reader, mut wri
 async fn trade_within<P: PeerConnection, S: AsyncRead + AsyncWrite + Unpin>(
     limit: Duration,
     (role, peer): (Role, PeerId),
-    told: (S, &HowFar),
+    told: (S, &HowFar, &Hosts),
     backend: &mut P,
     connected: &mut Option<Waiting>,
 ) -> Result<Option<Halves<S>>, Error> {
@@ -146,7 +154,7 @@ async fn trade_within<P: PeerConnection, S: AsyncRead + AsyncWrite + Unpin>(
 async fn trade<P: PeerConnection, S: AsyncRead + AsyncWrite + Unpin>(
     role: Role,
     peer: PeerId,
-    (stream, how_far): (S, &HowFar),
+    (stream, how_far, hosts): (S, &HowFar, &Hosts),
     backend: &mut P,
     connected: &mut Option<Waiting>,
 ) -> Result<Option<Halves<S>>, Error> {
@@ -202,9 +210,11 @@ async fn trade<P: PeerConnection, S: AsyncRead + AsyncWrite + Unpin>(
                         Input::Failed
                     }
                     Progress::InitClosed => Input::InitClosed,
-                    Progress::Connected(connection) => {
+                    Progress::Connected { connection, host } => {
                         how_far.is_connected.store(true, Ordering::Relaxed);
                         if let Some(waiting) = connected.take() {
+                            // First: the swarm asks for it as soon as it hears of the connection.
+                            hosts.record(peer, host);
                             let _ = waiting.send(Ok((peer, connection)));
                         }
                         Input::Connected
@@ -334,12 +344,13 @@ mod tests {
     #[tokio::test]
     async fn who_reads_no_answer_is_not_waited_for_beyond_the_time_of_the_attempt() {
         let (waiting, _connection) = oneshot::channel();
-        let (how_far, mut connected) = (HowFar::default(), Some(waiting));
+        let (how_far, hosts, mut connected) = (HowFar::default(), Hosts::default(), Some(waiting));
         let stream = Deaf(Message::Offer(description()).encode());
         let ends = (Role::Responder, PeerId::random());
         let limit = Duration::from_millis(50);
         // Without that end the test would wait for ever.
-        let error = trade_within(limit, ends, (stream, &how_far), &mut Idle, &mut connected).await.err();
+        let told = (stream, &how_far, &hosts);
+        let error = trade_within(limit, ends, told, &mut Idle, &mut connected).await.err();
         assert!(
             matches!(error, Some(Error::Signalling { error: SignalError::TimedOut, .. })),
             "an unread answer says nothing about paths: {error:?}"

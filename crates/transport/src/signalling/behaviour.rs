@@ -14,6 +14,7 @@
 
 use super::{
     handler::{Handler, In, NoStream, Out},
+    hosts::Hosts,
     link::{self, End, HowFar, Inbound, Opened, Request},
     only::is_relayed_endpoint,
     routes::Routes,
@@ -106,6 +107,7 @@ type Action = ToSwarm<Event, In>;
 pub struct Behaviour {
     local: PeerId,
     routes: Routes,
+    hosts: Hosts,
     requests: mpsc::Receiver<Request>,
     inbound: mpsc::Sender<Inbound>,
     /// Relayed connections, the newest last.
@@ -138,6 +140,7 @@ impl Behaviour {
         Self {
             local,
             routes,
+            hosts: Hosts::default(),
             requests,
             inbound,
             relayed: HashMap::new(),
@@ -155,6 +158,12 @@ impl Behaviour {
     #[must_use]
     pub fn routes(&self) -> &Routes {
         &self.routes
+    }
+
+    /// The hosts at which `/webrtc` connections end.
+    #[must_use]
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// Attempts under way: this node's and those of others.
@@ -371,7 +380,7 @@ impl Behaviour {
         let how_far = Arc::<HowFar>::default();
         let attempt =
             Attempt { number, on, since_ms: clock::now_ms(), displace, how_far: how_far.clone(), replaced: 0 };
-        (attempt, Opened { stream, displaced, how_far, over })
+        (attempt, Opened { stream, displaced, how_far, over, hosts: self.hosts.clone() })
     }
 
     /// Removes an attempt that ended. `None`: another has its place, or it is forgotten.

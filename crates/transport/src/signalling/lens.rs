@@ -29,8 +29,8 @@ pub trait Lens: 'static {
     }
 }
 
-/// For identify, which tells a peer how it looks from outside. Over `/webrtc` nobody knows: its address names no host. js-libp2p
-/// gives up identifying a peer that tells it such an address, so it is told none, as js-libp2p itself does.
+/// For identify, which tells a peer how it looks from outside. A `/webrtc` address names no host. js-libp2p gives up
+/// identifying a peer that tells it such an address, so it is told none, as js-libp2p itself does.
 #[derive(Default)]
 pub struct HostsOnly;
 

@@ -1,6 +1,6 @@
 //! What the transport and the behaviour of `/webrtc` say to each other.
 
-use super::routes::Routes;
+use super::{hosts::Hosts, routes::Routes};
 use crate::{clock, error::Error};
 use futures::{
     channel::{mpsc, oneshot},
@@ -55,6 +55,8 @@ pub(crate) struct Opened {
     pub how_far: Arc<HowFar>,
     /// To be told its end; dropping it tells that nothing came of it.
     pub over: oneshot::Sender<End>,
+    /// Where the other end's host is written down.
+    pub hosts: Hosts,
 }
 
 /// A dial that wants a signalling stream.

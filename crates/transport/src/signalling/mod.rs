@@ -7,6 +7,7 @@
 //! | file | purpose |
 //! |---|---|
 //! | `routes` | which relays reach a peer |
+//! | `hosts` | at which host a connection's other end is |
 //! | `link` | what transport and behaviour say to each other |
 //! | `handler` | the signalling stream of one relayed connection |
 //! | `behaviour` | which stream belongs to which attempt; simultaneous dials; the end of relayed connections |
@@ -18,6 +19,7 @@
 mod attempt;
 mod behaviour;
 mod handler;
+mod hosts;
 mod lens;
 mod link;
 mod only;
@@ -26,6 +28,8 @@ mod under_way;
 
 pub(crate) use attempt::{PeerConnection, Progress, run};
 pub use behaviour::{Behaviour, Event, STRANGE_RELAYS_AT_ONCE};
+pub(crate) use hosts::host_beyond;
+pub use hosts::{Hosts, PEERS_MAX as HOSTS_MAX};
 pub use lens::{HostsOnly, Lens, Through, WithoutCircuits};
 pub use link::OPENING_TIMEOUT;
 pub(crate) use link::{Inbound, Link, Opened, in_time};

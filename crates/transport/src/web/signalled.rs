@@ -9,6 +9,7 @@ use super::{
 use crate::{
     budget::{Budget, By},
     census::Census,
+    clock,
     connection::{self, Closed, Connection},
     error::Error,
     proto::{
@@ -16,13 +17,15 @@ use crate::{
         signal::INIT_LABEL,
     },
     signalling::{PeerConnection, Progress},
+    stats,
     stun::StunServers,
     waiting::{Overrun, Waiting},
 };
-use futures::{FutureExt, pin_mut, select_biased};
+use futures::{FutureExt, TryFutureExt, pin_mut, select_biased};
 use libp2p::PeerId;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -39,10 +42,18 @@ const INIT_OPEN_MIN: Duration = Duration::from_millis(50);
 /// Events of one attempt that wait: a browser names a handful of candidates, and the rest happens once or twice.
 const EVENTS_WAITING_MAX: usize = 256;
 
+/// How long a connection waits to be told its path: browsers tell it within some milliseconds, and one that does not must not
+/// keep two peers apart.
+const STATS_PATIENCE: Duration = Duration::from_secs(1);
+/// Entries of a browser's statistics that are looked at: each end names a handful of candidates, and they are paired.
+const STATS_MAX: usize = 1_024;
+
 /// What callbacks report.
 enum Event {
     Candidate(String),
     State,
+    /// The host at the other end of the path that was found.
+    Path(Option<IpAddr>),
     InitOpen,
     InitClosed,
 }
@@ -80,6 +91,8 @@ struct Begun {
     /// The channel `init`, at the end that makes it.
     init: Option<RtcDataChannel>,
     close_init: bool,
+    /// It was connected, and its path is known or asked for.
+    has_path: bool,
 }
 
 /// One attempt; see [`PeerConnection`].
@@ -114,6 +127,19 @@ fn candidate_json(event: &RtcPeerConnectionIceEvent) -> Option<String> {
     }
     let json = js_sys::JSON::stringify(&candidate).ok()?;
     json.as_string()
+}
+
+/// The host at the other end of the path that a peer connection uses, as far as the browser says. Whatever else it says leaves
+/// it unknown.
+async fn host(peer_connection: &RtcPeerConnection) -> Option<IpAddr> {
+    let told = JsFuture::from(peer_connection.get_stats()).map_err(js);
+    let report = clock::within(STATS_PATIENCE, told).await.ok()?;
+    let entries = js_sys::Array::new();
+    for entry in js_sys::try_iter(&report).ok()??.take(STATS_MAX) {
+        entries.push(&entry.ok()?);
+    }
+    let json = js_sys::JSON::stringify(&entries).ok()?;
+    stats::remote_host(&json.as_string()?)
 }
 
 impl Signalled {
@@ -164,6 +190,7 @@ impl Signalled {
             connection: Some(connection),
             init,
             close_init: false,
+            has_path: false,
         };
         self.begun = Some(begun);
         Ok(raw)
@@ -199,7 +226,7 @@ impl Signalled {
         {
             let init = init.clone();
             wasm_bindgen_futures::spawn_local(async move {
-                crate::clock::sleep(INIT_OPEN_MIN).await;
+                clock::sleep(INIT_OPEN_MIN).await;
                 init.close();
             });
         }
@@ -259,14 +286,20 @@ impl PeerConnection for Signalled {
                     }
                     return Progress::Candidate(json);
                 }
+                Event::Path(host) => {
+                    if let Some(connection) = self.begun.as_mut().and_then(|begun| begun.connection.take()) {
+                        return Progress::Connected { connection, host };
+                    }
+                }
                 Event::InitOpen => self.close_init_if_open(),
                 Event::InitClosed => return Progress::InitClosed,
                 Event::State => {
                     let Some(begun) = &mut self.begun else { continue };
                     match begun.peer_connection.connection_state() {
                         RtcPeerConnectionState::Connected => {
-                            if let Some(connection) = begun.connection.take() {
-                                return Progress::Connected(connection);
+                            if !std::mem::replace(&mut begun.has_path, true) {
+                                let (raw, events) = (begun.peer_connection.clone(), self.events.clone());
+                                self.census.spawn(async move { events.push(Event::Path(host(&raw).await)) });
                             }
                         }
                         // It came and went; of one that did not come its task knows why.
