@@ -287,6 +287,7 @@ async fn malformed_frames_cost_their_sender_its_connection_and_nobody_else_anyth
             let (liar, stream) = signalling_liar(&relay, &victim, victim_dials).await;
             let (flooded, ()) =
                 tokio::join!(liar::flood(stream, !victim_dials, FRAMES_EACH), honest.echo(victim.peer, 10_000));
+            assert!(flooded > 0, "liar {liars} sent nothing");
             sent += flooded;
             liars += 1;
             let cause = until_closed(&mut victim, liar.peer).await;
@@ -300,18 +301,21 @@ async fn malformed_frames_cost_their_sender_its_connection_and_nobody_else_anyth
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_signalling_costs_its_sender_its_connection_and_nobody_else_anything() {
-    const LIARS: usize = 20;
+    // So many at once: whoever is cut off before it has sent them all is followed by one more liar.
+    const MESSAGES_EACH: usize = 500;
     let _alone = ALONE.lock().await;
     let (relay, mut victim, mut honest) = place().await;
     let before = victim.census.counts();
     let mut errors = BTreeSet::new();
     for victim_dials in [false, true] {
-        let mut sent = 0;
-        for number in 0..LIARS {
+        let (mut sent, mut liars) = (0, 0);
+        while sent < MALFORMED {
             let (mut liar, stream) = signalling_liar(&relay, &victim, victim_dials).await;
-            let (raved, ()) =
-                tokio::join!(liar::rave(stream, number, MALFORMED / LIARS), honest.echo(victim.peer, 10_000));
+            // Each begins with another kind: the first message is the one that the victim judges.
+            let (raved, ()) = tokio::join!(liar::rave(stream, liars, MESSAGES_EACH), honest.echo(victim.peer, 10_000));
+            assert!(raved > 0, "liar {liars} sent nothing");
             sent += raved;
+            liars += 1;
             liar::until_cut_off(&mut liar, victim.peer).await;
             let error = victim
                 .until("typed error", |seen| match seen {
@@ -323,7 +327,7 @@ async fn malformed_signalling_costs_its_sender_its_connection_and_nobody_else_an
             assert!(error.contains("Signal") && error.contains(&liar.peer.to_string()), "{error}");
             errors.insert(error.replace(&liar.peer.to_string(), "PEER"));
         }
-        eprintln!("{sent} malformed messages cost {LIARS} relayed connections; the victim dials: {victim_dials}");
+        eprintln!("{sent} malformed messages cost {liars} relayed connections; the victim dials: {victim_dials}");
     }
     eprintln!("{errors:#?}");
     honest.echo(victim.peer, 100_000).await;

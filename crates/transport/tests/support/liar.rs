@@ -54,7 +54,8 @@ pub fn malformed_message(number: usize) -> Vec<u8> {
         // Descriptions that describe nothing, or lead where no peer can be.
         5 => [Message::Offer(String::new()).encode(), Message::Answer(String::new()).encode()].concat(),
         6 => {
-            let all = sdp.to_owned() + &"a=candidate:1 1 udp 1 224.0.0.1 9 typ host\r\n".repeat(40);
+            // Short: the more messages are on the way before the first of them is read, the more of them count.
+            let all = sdp.to_owned() + "a=candidate:1 1 udp 1 224.0.0.1 9 typ host\r\n";
             [Message::Offer(all.clone()).encode(), Message::Answer(all).encode()].concat()
         }
         // Out of turn for both.
@@ -235,14 +236,26 @@ async fn lie(mut rtc: Rtc, socket: &UdpSocket, frames: usize) -> usize {
     }
 }
 
-/// Writes one malformed message after another, as long as anybody takes them; how many were handed over.
+/// Writes one malformed message after another until the victim takes no more; how many the stream took whole.
 pub async fn rave(mut stream: Stream, from: usize, messages: usize) -> usize {
-    let all: Vec<u8> = (from..from + messages).flat_map(malformed_message).collect();
-    let _ = stream.write_all(&all).await;
+    let all: Vec<_> = (from..from + messages).map(malformed_message).collect();
+    let bytes = all.concat();
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match stream.write(rest).await {
+            Ok(taken) if taken > 0 => written += taken,
+            // It was cut off: what is to come.
+            _ => break,
+        }
+    }
     let _ = stream.flush().await;
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
-    messages
+    let ends = all.iter().scan(0, |end, message| {
+        *end += message.len();
+        Some(*end)
+    });
+    ends.take_while(|end| *end <= written).count()
 }
 
 /// Waits until the victim has closed the relayed connection.
