@@ -22,6 +22,7 @@ use libp2p::{
     swarm::ConnectionError,
 };
 use meganet_transport::{Census, Counts, Error, connection::Connection, proto::address::Signalled, stream::Stream};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     collections::BTreeSet,
     future::poll_fn,
@@ -36,18 +37,6 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 /// Longer than everything that is waited for: a stream id rests 5 s, a FIN waits 10 s for its acknowledgement, and a peer that
 /// says nothing is given up after some 25 s.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Pseudo-random numbers (xorshift64), the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
 
 async fn until_counts(census: &Census, what: &str, expected: Counts) -> Duration {
     let started = Instant::now();
@@ -67,26 +56,26 @@ fn resident_bytes() -> usize {
 /// One end's streams: opened, accepted, written to, half-closed, reset and dropped in random order.
 async fn use_streams(mut connection: Connection, seed: u64, total: usize) -> Connection {
     const HELD_MAX: usize = 48;
-    let mut random = Random(seed);
+    let mut random = StdRng::seed_from_u64(seed);
     let (mut opened, mut held) = (0, Vec::<Stream>::new());
     while opened < total || !held.is_empty() {
         while let Some(stream) = poll_fn(|context| connection.poll_inbound_unpin(context)).now_or_never() {
             held.push(stream.unwrap());
         }
-        if opened < total && held.len() < HELD_MAX && random.below(3) == 0 {
+        if opened < total && held.len() < HELD_MAX && random.random_range(0..3) == 0 {
             held.push(bare::open(&mut connection).await);
             opened += 1;
         }
         if !held.is_empty() {
-            let place = random.below(held.len());
-            match random.below(8) {
+            let place = random.random_range(0..held.len());
+            match random.random_range(0..8) {
                 0 => drop(held.swap_remove(place)),
                 1 | 2 => _ = held[place].close().now_or_never(),
                 3 => _ = futures::AsyncReadExt::read(&mut held[place], &mut [0; 100]).now_or_never(),
                 _ => _ = held[place].write_all(&[7; 300]).now_or_never(),
             }
         }
-        if random.below(16) == 0 {
+        if random.random_range(0..16) == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
