@@ -11,6 +11,8 @@
 
 #[path = "support/bare.rs"]
 mod bare;
+#[path = "support/handshake.rs"]
+mod handshake;
 #[path = "support/liar.rs"]
 mod liar;
 mod support;
@@ -19,6 +21,7 @@ use futures::{AsyncWriteExt, FutureExt};
 use libp2p::{
     Multiaddr, PeerId,
     core::{muxing::StreamMuxerExt, transport::TransportError},
+    identity::Keypair,
     swarm::ConnectionError,
 };
 use meganet_transport::{Census, Counts, Error, connection::Connection, proto::address::Signalled, stream::Stream};
@@ -231,6 +234,12 @@ async fn until_closed(victim: &mut Node, liar: PeerId) -> String {
     closed.unwrap_or_else(|| error.to_string())
 }
 
+/// Why an attempt of somebody else's at the victim failed.
+async fn until_incoming_failed(victim: &mut Node) -> String {
+    let failed = |seen| if let Seen::IncomingFailed(error) = seen { Some(error) } else { None };
+    victim.until("typed error", failed).await
+}
+
 async fn baseline(victim: &Node, before: Counts) {
     // The swarm's own streams come and go; what a liar could leave behind is the rest.
     let relevant = |counts: Counts| Counts { channels: 0, resting_ids: 0, ..counts };
@@ -247,6 +256,8 @@ async fn baseline(victim: &Node, before: Counts) {
 }
 
 const MALFORMED: usize = 10_000;
+/// So many frames at once: those that come after the connection was closed are wasted.
+const FRAMES_EACH: usize = 1_000;
 
 /// A liar that is signalled with, whoever dialled, and the stream for that.
 async fn signalling_liar(relay: &Node, victim: &Node, victim_dials: bool) -> (Node, libp2p::Stream) {
@@ -264,8 +275,6 @@ async fn signalling_liar(relay: &Node, victim: &Node, victim_dials: bool) -> (No
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_frames_cost_their_sender_its_connection_and_nobody_else_anything() {
-    // So many at once: those that come after the connection was closed are wasted.
-    const FRAMES_EACH: usize = 1_000;
     let _alone = ALONE.lock().await;
     let (relay, mut victim, mut honest) = place().await;
     baseline(&victim, Counts { connections: 1, tasks: victim.census.counts().tasks, ..Counts::default() }).await;
@@ -283,6 +292,35 @@ async fn malformed_frames_cost_their_sender_its_connection_and_nobody_else_anyth
             assert!(cause.contains("broke the protocol"), "{cause}");
         }
         eprintln!("{sent} malformed frames cost {liars} connections; the victim dials: {victim_dials}");
+    }
+    honest.echo(victim.peer, 100_000).await;
+    baseline(&victim, before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_frames_at_a_direct_listener_cost_their_sender_its_connection_and_nobody_else_anything() {
+    let _alone = ALONE.lock().await;
+    let (_relay, mut victim, mut honest) = place().await;
+    let listener = victim.listen_directly().await;
+    baseline(&victim, Counts { connections: 1, tasks: victim.census.counts().tasks, ..Counts::default() }).await;
+    let before = victim.census.counts();
+    // A stranger who has proven nothing but its address may open channels too.
+    for is_authenticated in [false, true] {
+        let (mut sent, mut liars) = (0, 0);
+        while sent < MALFORMED {
+            let identity = is_authenticated.then(Keypair::generate_ed25519);
+            let flood = liar::flood_directly(&listener, identity.as_ref(), FRAMES_EACH);
+            let (flooded, ()) = tokio::join!(flood, honest.echo(victim.peer, 10_000));
+            assert!(flooded > 0, "liar {liars} sent nothing");
+            sent += flooded;
+            liars += 1;
+            let cause = match identity {
+                Some(identity) => until_closed(&mut victim, identity.public().to_peer_id()).await,
+                None => until_incoming_failed(&mut victim).await,
+            };
+            assert!(cause.contains(if is_authenticated { "broke the protocol" } else { "Noise" }), "{cause}");
+        }
+        eprintln!("{sent} malformed frames cost {liars} direct connections; authenticated: {is_authenticated}");
     }
     honest.echo(victim.peer, 100_000).await;
     baseline(&victim, before).await;
@@ -419,8 +457,7 @@ async fn another_certificate_than_the_one_that_was_signalled_is_no_connection() 
     // The circuit that the victim signalled over is still there.
     let stream = liar::ask(&liar, victim.peer).await;
     liar::connect_as_another(stream, true).await;
-    let failed = |seen| if let Seen::IncomingFailed(error) = seen { Some(error) } else { None };
-    let error = victim.until("typed error", failed).await;
+    let error = until_incoming_failed(&mut victim).await;
     assert!(error.contains("Certificate") && error.contains(&liar.peer.to_string()), "{error}");
     until_counts(&victim.census, "victim", Counts { connections: 0, ..victim.census.counts() }).await;
 }
@@ -442,8 +479,7 @@ async fn ten_thousand_candidates_are_a_typed_error() {
     liar::circuit(&mut liar, &relay.address, victim.peer).await;
     let stream = liar::ask(&liar, victim.peer).await;
     liar::name_candidates(stream, 10_000).await;
-    let failed = |seen| if let Seen::IncomingFailed(error) = seen { Some(error) } else { None };
-    let error = victim.until("typed error", failed).await;
+    let error = until_incoming_failed(&mut victim).await;
     assert!(error.contains("TooManyCandidates") && error.contains(&liar.peer.to_string()), "{error}");
     liar::until_cut_off(&mut liar, victim.peer).await;
 }
