@@ -50,14 +50,6 @@ impl Behaviour {
         (willing, content): (Willing, Option<ContentMeter>),
     ) -> Self {
         let local = identity.public().to_peer_id();
-        let max = config.role.connections_max();
-        let connection_limits = ConnectionLimits::default()
-            .with_max_established(Some(max))
-            .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER_MAX))
-            .with_max_pending_incoming(Some(limits::PENDING_INBOUND_MAX))
-            .with_max_pending_outgoing(Some(limits::PENDING_OUTBOUND_MAX))
-            // A quarter stays for connections of this node's own choosing, so that inbound peers cannot surround it.
-            .with_max_established_incoming(Some(max - max / 4));
         let identify = identify::Config::new(protocol::IDENTIFY.into(), identity.public())
             .with_agent_version(config.agent.clone())
             .with_hide_listen_addrs(config.role == Role::Tab)
@@ -66,7 +58,7 @@ impl Behaviour {
         let mut kademlia = kad::Behaviour::with_config(local, Records::new(local), kademlia_config());
         kademlia.set_mode(Some(if config.role.is_server() { kad::Mode::Server } else { kad::Mode::Client }));
         Self {
-            limits: connection_limits::Behaviour::new(connection_limits),
+            limits: connection_limits::Behaviour::new(connections_of(config.role)),
             gate: Gate::new(
                 (config.role == Role::Tab).then_some(limits::LOOKUP_DIALS_PER_HOUR),
                 signalling.hosts().clone(),
@@ -88,6 +80,18 @@ impl Behaviour {
             exchange_relayed: Only::with(willing, libp2p_stream::Behaviour::new()),
         }
     }
+}
+
+/// Connections that a node in this role has at most.
+fn connections_of(role: Role) -> ConnectionLimits {
+    let max = role.connections_max();
+    ConnectionLimits::default()
+        .with_max_established(Some(max))
+        .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER_MAX))
+        .with_max_pending_incoming(Some(limits::PENDING_INBOUND_MAX))
+        .with_max_pending_outgoing(Some(limits::PENDING_OUTBOUND_MAX))
+        // A quarter stays for connections of this node's own choosing, so that inbound peers cannot surround it.
+        .with_max_established_incoming(Some(max - max / 4))
 }
 
 fn kademlia_config() -> kad::Config {
@@ -129,3 +133,7 @@ fn relay_config(content: Option<ContentMeter>) -> relay::Config {
     }
     config.reservation_rate_per_ip(per_ip, limits::RESERVATION_DURATION)
 }
+
+#[cfg(test)]
+#[path = "behaviour_tests.rs"]
+mod tests;

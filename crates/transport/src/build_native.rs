@@ -12,6 +12,7 @@ use libp2p::{
     multiaddr::Protocol,
     noise, quic, relay, tcp, yamux,
 };
+use rustls_pki_types::PrivateKeyDer;
 
 pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, BuildError> {
     let certificate = match options.webrtc_certificate_pem {
@@ -35,6 +36,8 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         .multiplex(yamux::Config::default());
     let mut websocket = libp2p_websocket::Config::new(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)));
     if let Some(WebSocketTls { certificates_der, key_der }) = options.websocket_tls {
+        // What is no key at all makes libp2p's constructor panic.
+        PrivateKeyDer::try_from(key_der.as_slice()).map_err(|error| BuildError::Tls(error.to_owned()))?;
         let key = libp2p_websocket::tls::PrivateKey::new(key_der);
         let certificates = certificates_der.into_iter().map(libp2p_websocket::tls::Certificate::new);
         let tls = libp2p_websocket::tls::Config::new(key, certificates);

@@ -11,6 +11,8 @@
 
 #[path = "support/bare.rs"]
 mod bare;
+#[path = "support/handshake.rs"]
+mod handshake;
 #[path = "support/liar.rs"]
 mod liar;
 mod support;
@@ -19,6 +21,7 @@ use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use libp2p::{
     Multiaddr, PeerId,
     core::{muxing::StreamMuxerExt, transport::TransportError},
+    identity::Keypair,
     swarm::ConnectionError,
 };
 use meganet_transport::{
@@ -27,6 +30,7 @@ use meganet_transport::{
     proto::address::Signalled,
     stream::Stream,
 };
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     collections::BTreeSet,
     future::poll_fn,
@@ -41,18 +45,6 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 /// Longer than everything that is waited for: a stream id rests 5 s, a FIN waits 10 s for its acknowledgement, and a peer that
 /// says nothing is given up after some 25 s.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Pseudo-random numbers (xorshift64), the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
 
 async fn until_counts(census: &Census, what: &str, expected: Counts) -> Duration {
     let started = Instant::now();
@@ -72,26 +64,26 @@ fn resident_bytes() -> usize {
 /// One end's streams: opened, accepted, written to, half-closed, reset and dropped in random order.
 async fn use_streams(mut connection: Connection, seed: u64, total: usize) -> Connection {
     const HELD_MAX: usize = 48;
-    let mut random = Random(seed);
+    let mut random = StdRng::seed_from_u64(seed);
     let (mut opened, mut held) = (0, Vec::<Stream>::new());
     while opened < total || !held.is_empty() {
         while let Some(stream) = poll_fn(|context| connection.poll_inbound_unpin(context)).now_or_never() {
             held.push(stream.unwrap());
         }
-        if opened < total && held.len() < HELD_MAX && random.below(3) == 0 {
+        if opened < total && held.len() < HELD_MAX && random.random_range(0..3) == 0 {
             held.push(bare::open(&mut connection).await);
             opened += 1;
         }
         if !held.is_empty() {
-            let place = random.below(held.len());
-            match random.below(8) {
+            let place = random.random_range(0..held.len());
+            match random.random_range(0..8) {
                 0 => drop(held.swap_remove(place)),
                 1 | 2 => _ = held[place].close().now_or_never(),
                 3 => _ = held[place].read(&mut [0; 100]).now_or_never(),
                 _ => _ = held[place].write_all(&[7; 300]).now_or_never(),
             }
         }
-        if random.below(16) == 0 {
+        if random.random_range(0..16) == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -334,6 +326,12 @@ async fn until_closed(victim: &mut Node, liar: PeerId) -> String {
     closed.unwrap_or_else(|| error.to_string())
 }
 
+/// Why an attempt of somebody else's at the victim failed.
+async fn until_incoming_failed(victim: &mut Node) -> String {
+    let failed = |seen| if let Seen::IncomingFailed(error) = seen { Some(error) } else { None };
+    victim.until("typed error", failed).await
+}
+
 async fn baseline(victim: &Node, before: Counts) {
     // The swarm's own streams come and go; what a liar could leave behind is the rest.
     let relevant = |counts: Counts| Counts { channels: 0, resting_ids: 0, ..counts };
@@ -350,6 +348,8 @@ async fn baseline(victim: &Node, before: Counts) {
 }
 
 const MALFORMED: usize = 10_000;
+/// So many frames at once: those that come after the connection was closed are wasted.
+const FRAMES_EACH: usize = 1_000;
 
 /// A liar that is signalled with, whoever dialled, and the stream for that.
 async fn signalling_liar(relay: &Node, victim: &Node, victim_dials: bool) -> (Node, libp2p::Stream) {
@@ -367,8 +367,6 @@ async fn signalling_liar(relay: &Node, victim: &Node, victim_dials: bool) -> (No
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_frames_cost_their_sender_its_connection_and_nobody_else_anything() {
-    // So many at once: those that come after the connection was closed are wasted.
-    const FRAMES_EACH: usize = 1_000;
     let _alone = ALONE.lock().await;
     let (relay, mut victim, mut honest) = place().await;
     baseline(&victim, Counts { connections: 1, tasks: victim.census.counts().tasks, ..Counts::default() }).await;
@@ -379,6 +377,7 @@ async fn malformed_frames_cost_their_sender_its_connection_and_nobody_else_anyth
             let (liar, stream) = signalling_liar(&relay, &victim, victim_dials).await;
             let (flooded, ()) =
                 tokio::join!(liar::flood(stream, !victim_dials, FRAMES_EACH), honest.echo(victim.peer, 10_000));
+            assert!(flooded > 0, "liar {liars} sent nothing");
             sent += flooded;
             liars += 1;
             let cause = until_closed(&mut victim, liar.peer).await;
@@ -391,19 +390,51 @@ async fn malformed_frames_cost_their_sender_its_connection_and_nobody_else_anyth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn malformed_frames_at_a_direct_listener_cost_their_sender_its_connection_and_nobody_else_anything() {
+    let _alone = ALONE.lock().await;
+    let (_relay, mut victim, mut honest) = place().await;
+    let listener = victim.listen_directly().await;
+    baseline(&victim, Counts { connections: 1, tasks: victim.census.counts().tasks, ..Counts::default() }).await;
+    let before = victim.census.counts();
+    // A stranger who has proven nothing but its address may open channels too.
+    for is_authenticated in [false, true] {
+        let (mut sent, mut liars) = (0, 0);
+        while sent < MALFORMED {
+            let identity = is_authenticated.then(Keypair::generate_ed25519);
+            let flood = liar::flood_directly(&listener, identity.as_ref(), FRAMES_EACH);
+            let (flooded, ()) = tokio::join!(flood, honest.echo(victim.peer, 10_000));
+            assert!(flooded > 0, "liar {liars} sent nothing");
+            sent += flooded;
+            liars += 1;
+            let cause = match identity {
+                Some(identity) => until_closed(&mut victim, identity.public().to_peer_id()).await,
+                None => until_incoming_failed(&mut victim).await,
+            };
+            assert!(cause.contains(if is_authenticated { "broke the protocol" } else { "Noise" }), "{cause}");
+        }
+        eprintln!("{sent} malformed frames cost {liars} direct connections; authenticated: {is_authenticated}");
+    }
+    honest.echo(victim.peer, 100_000).await;
+    baseline(&victim, before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn malformed_signalling_costs_its_sender_its_connection_and_nobody_else_anything() {
-    const LIARS: usize = 20;
+    // So many at once: whoever is cut off before it has sent them all is followed by one more liar.
+    const MESSAGES_EACH: usize = 500;
     let _alone = ALONE.lock().await;
     let (relay, mut victim, mut honest) = place().await;
     let before = victim.census.counts();
     let mut errors = BTreeSet::new();
     for victim_dials in [false, true] {
-        let mut sent = 0;
-        for number in 0..LIARS {
+        let (mut sent, mut liars) = (0, 0);
+        while sent < MALFORMED {
             let (mut liar, stream) = signalling_liar(&relay, &victim, victim_dials).await;
-            let (raved, ()) =
-                tokio::join!(liar::rave(stream, number, MALFORMED / LIARS), honest.echo(victim.peer, 10_000));
+            // Each begins with another kind: the first message is the one that the victim judges.
+            let (raved, ()) = tokio::join!(liar::rave(stream, liars, MESSAGES_EACH), honest.echo(victim.peer, 10_000));
+            assert!(raved > 0, "liar {liars} sent nothing");
             sent += raved;
+            liars += 1;
             liar::until_cut_off(&mut liar, victim.peer).await;
             let error = victim
                 .until("typed error", |seen| match seen {
@@ -415,7 +446,7 @@ async fn malformed_signalling_costs_its_sender_its_connection_and_nobody_else_an
             assert!(error.contains("Signal") && error.contains(&liar.peer.to_string()), "{error}");
             errors.insert(error.replace(&liar.peer.to_string(), "PEER"));
         }
-        eprintln!("{sent} malformed messages cost {LIARS} relayed connections; the victim dials: {victim_dials}");
+        eprintln!("{sent} malformed messages cost {liars} relayed connections; the victim dials: {victim_dials}");
     }
     eprintln!("{errors:#?}");
     honest.echo(victim.peer, 100_000).await;
@@ -518,8 +549,7 @@ async fn another_certificate_than_the_one_that_was_signalled_is_no_connection() 
     // The circuit that the victim signalled over is still there.
     let stream = liar::ask(&liar, victim.peer).await;
     liar::connect_as_another(stream, true).await;
-    let failed = |seen| if let Seen::IncomingFailed(error) = seen { Some(error) } else { None };
-    let error = victim.until("typed error", failed).await;
+    let error = until_incoming_failed(&mut victim).await;
     assert!(error.contains("Certificate") && error.contains(&liar.peer.to_string()), "{error}");
     until_counts(&victim.census, "victim", Counts { connections: 0, ..victim.census.counts() }).await;
 }
@@ -541,8 +571,7 @@ async fn ten_thousand_candidates_are_a_typed_error() {
     liar::circuit(&mut liar, &relay.address, victim.peer).await;
     let stream = liar::ask(&liar, victim.peer).await;
     liar::name_candidates(stream, 10_000).await;
-    let failed = |seen| if let Seen::IncomingFailed(error) = seen { Some(error) } else { None };
-    let error = victim.until("typed error", failed).await;
+    let error = until_incoming_failed(&mut victim).await;
     assert!(error.contains("TooManyCandidates") && error.contains(&liar.peer.to_string()), "{error}");
     liar::until_cut_off(&mut liar, victim.peer).await;
 }

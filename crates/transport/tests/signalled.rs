@@ -8,6 +8,8 @@
     reason = "a test ends where it finds a fault"
 )]
 
+#[path = "support/handshake.rs"]
+mod handshake;
 #[path = "support/liar.rs"]
 mod liar;
 mod support;

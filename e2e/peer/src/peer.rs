@@ -303,7 +303,7 @@ impl Peer {
         protocols::rave(stream, bytes, times).await
     }
 
-    /// Answers the next one that signals with this, so many times.
+    /// Answers the next one that signals with this, so many times; how often it could.
     pub async fn rave_back(&self, bytes: &[u8], times: usize) -> Result<usize> {
         let mut asked = self.raw()?.accept(StreamProtocol::new(SIGNALLING)).context("it listens already")?;
         let (_, stream) = asked.next().await.context("the peer has stopped")?;

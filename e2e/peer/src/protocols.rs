@@ -193,12 +193,19 @@ pub(crate) async fn churn(mut streams: libp2p_stream::Control, peer: PeerId, tot
     Ok(())
 }
 
-/// Writes the same again and again, as long as anybody takes it, and waits for the other end to have enough of it.
+/// Writes the same again and again until the other end has enough of it; how often the stream took it whole.
 pub(crate) async fn rave(mut stream: impl Duplex, bytes: &[u8], times: usize) -> Result<usize> {
-    // Being cut off is what is wanted.
-    let _ = stream.write_all(&bytes.repeat(times)).await;
+    let all = bytes.repeat(times);
+    let mut written = 0;
+    while let Some(rest) = all.get(written..).filter(|rest| !rest.is_empty()) {
+        match stream.write(rest).await {
+            Ok(taken) if taken > 0 => written += taken,
+            // Being cut off is what is wanted.
+            _ => break,
+        }
+    }
     let _ = stream.flush().await;
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
-    Ok(times)
+    Ok(written / bytes.len().max(1))
 }

@@ -15,3 +15,4 @@ mod lifecycle;
 mod limits;
 mod peer_list;
 mod support;
+mod wss;

@@ -367,6 +367,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_listener_with_all_its_connections_turns_the_next_away_until_one_is_gone() {
+        let (mut listener, _incoming) = listener();
+        let mut connections = Vec::new();
+        for port in 0..CONNECTIONS_MAX as u16 {
+            let (datagrams, connection) = mpsc::channel(1);
+            let remote = Remote {
+                datagrams,
+                is_proven: Arc::new(AtomicBool::new(true)),
+                _counted: listener.census.count(Kind::Remotes),
+            };
+            listener.by_source.insert(source(1, port), remote);
+            connections.push(connection);
+        }
+        for _ in 0..2 {
+            let busy = listener.ask(source(2, 1));
+            assert!(matches!(busy, Err(Error::Busy)), "{busy:?}");
+            listener.sweep();
+        }
+        assert!(!listener.knows(source(2, 1)) && listener.by_source.len() == CONNECTIONS_MAX);
+        connections.pop();
+        listener.sweep();
+        listener.ask(source(2, 1)).unwrap();
+        assert!(listener.knows(source(2, 1)));
+        let busy = listener.ask(source(2, 2));
+        assert!(matches!(busy, Err(Error::Busy)), "there was one place: {busy:?}");
+    }
+
+    #[tokio::test]
     async fn no_more_stun_is_answered_than_the_rate_allows() {
         let (mut listener, _incoming) = listener();
         let asker = UdpSocket::bind("127.0.0.1:0").await.unwrap();

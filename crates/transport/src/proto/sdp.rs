@@ -287,7 +287,9 @@ mod tests {
             "224.0.0.1 9",
             "0.0.0.0 9",
             "255.255.255.255 9",
+            "239.1.2.3 9",
             "ff02::1 9",
+            ":: 9",
             "1.2.3.4 0",
             "1.2.3.4 70000",
             "example.org 9",
@@ -296,6 +298,14 @@ mod tests {
             let candidate = format!("candidate:1 1 udp 1 {target} typ host");
             assert_eq!(check_candidate(&candidate), Err(SdpError::Candidate), "{target}");
             assert_eq!(check(&with(&format!("a={candidate}\r\n"))), Err(SdpError::Candidate), "{target}");
+        }
+        // Peers at home meet on private addresses, and tests on loopback.
+        for target in
+            ["10.0.0.1 9", "172.16.0.1 9", "192.168.1.2 9", "169.254.1.2 9", "127.0.0.1 9", "fd00::1 9", "fe80::1 9"]
+        {
+            let candidate = format!("candidate:1 1 udp 1 {target} typ host");
+            assert!(matches!(check_candidate(&candidate), Ok(Target::Socket(_))), "{target}");
+            assert_eq!(check(&with(&format!("a={candidate}\r\n"))), Ok(2), "{target}");
         }
         assert_eq!(check_candidate("candidate:1 1 udp 1 abc-def.local 9 typ host generation 0"), Ok(Target::Mdns));
         assert_eq!(

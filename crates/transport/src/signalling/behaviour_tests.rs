@@ -320,3 +320,30 @@ fn a_dial_that_nobody_waits_for_is_in_no_others_way_and_tries_no_further_relay()
     let mut context = Context::from_waker(std::task::Waker::noop());
     assert!(!matches!(bench.behaviour.poll(&mut context), Poll::Ready(ToSwarm::Dial { .. })));
 }
+
+#[test]
+fn a_dial_beyond_the_bound_is_refused_until_one_is_over() {
+    let mut bench = Bench::new();
+    let relay = PeerId::random();
+    let dial = |bench: &mut Bench| {
+        let peer = PeerId::random();
+        let address = format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/webrtc/p2p/{peer}");
+        bench.behaviour.routes.learn(&address.parse().unwrap()).unwrap();
+        let (reply, opened) = oneshot::channel();
+        bench.behaviour.on_request(Request { peer, reply });
+        opened
+    };
+    let mut dials: Vec<_> = (0..OUTBOUND_ATTEMPTS_MAX).map(|_| dial(&mut bench)).collect();
+    for opened in &mut dials {
+        assert!(matches!(opened.try_recv(), Ok(None)), "it goes on");
+    }
+    assert!(matches!(dial(&mut bench).try_recv(), Ok(Some(Err(Error::Busy)))));
+    assert_eq!(bench.behaviour.under_way(), (OUTBOUND_ATTEMPTS_MAX, 0));
+    // Nobody waits for one of them any more.
+    dials.pop();
+    dials.push(dial(&mut bench));
+    for opened in &mut dials {
+        assert!(matches!(opened.try_recv(), Ok(None)), "it goes on");
+    }
+    assert!(matches!(dial(&mut bench).try_recv(), Ok(Some(Err(Error::Busy)))), "there was one place");
+}

@@ -2,10 +2,16 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use super::handshake::Handshake;
 use super::support::{Kind, Node, Seen};
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, multiaddr::Protocol, swarm::dial_opts::DialOpts};
+use libp2p::{
+    Multiaddr, PeerId, Stream, StreamProtocol, identity::Keypair, multiaddr::Protocol, swarm::dial_opts::DialOpts,
+};
 use meganet_transport::proto::{
+    address::Direct,
+    credentials::{RANDOM_CHARS, v1_ufrag},
+    fingerprint::Fingerprint,
     frame::Frame,
     signal::{INIT_LABEL, PROTOCOL},
     signal_message::{Decoder, Message},
@@ -15,9 +21,10 @@ use std::{
     time::{Duration, Instant},
 };
 use str0m::{
-    Candidate, Event, Input, Output, Rtc,
+    Candidate, Event, IceCreds, Input, Output, Rtc,
     change::{SdpAnswer, SdpOffer, SdpPendingOffer},
-    channel::ChannelConfig,
+    channel::{ChannelConfig, ChannelId},
+    config::Fingerprint as DtlsFingerprint,
     net::{Protocol as Carrier, Receive},
 };
 use tokio::net::UdpSocket;
@@ -25,6 +32,10 @@ use tokio::net::UdpSocket;
 pub const SIGNALLING: StreamProtocol = StreamProtocol::new(PROTOCOL);
 /// A liar whose victim says nothing any more has lost its connection.
 const SILENCE: Duration = Duration::from_millis(1_500);
+/// Data channels that it lies on.
+const CHANNELS: usize = 5;
+/// Stream id of the data channel that carries Noise at a `webrtc-direct` listener.
+const NOISE_CHANNEL: u16 = 0;
 
 /// A malformed frame; each number another one of a few kinds.
 pub fn malformed_frame(number: usize) -> Vec<u8> {
@@ -54,7 +65,8 @@ pub fn malformed_message(number: usize) -> Vec<u8> {
         // Descriptions that describe nothing, or lead where no peer can be.
         5 => [Message::Offer(String::new()).encode(), Message::Answer(String::new()).encode()].concat(),
         6 => {
-            let all = sdp.to_owned() + &"a=candidate:1 1 udp 1 224.0.0.1 9 typ host\r\n".repeat(40);
+            // Short: the more messages are on the way before the first of them is read, the more of them count.
+            let all = sdp.to_owned() + "a=candidate:1 1 udp 1 224.0.0.1 9 typ host\r\n";
             [Message::Offer(all.clone()).encode(), Message::Answer(all).encode()].concat()
         }
         // Out of turn for both.
@@ -142,7 +154,30 @@ pub async fn flood(mut stream: Stream, offers: bool, frames: usize) -> usize {
     } else {
         answer(&mut stream, &mut rtc, |answer| answer).await;
     }
-    lie(rtc, &socket, frames).await
+    lie(rtc, &socket, First::Init, frames).await
+}
+
+/// Dials a `webrtc-direct` listener and floods it in the same way: once it has proven to be this identity, or without a word about
+/// who it is.
+pub async fn flood_directly(listener: &Multiaddr, identity: Option<&Keypair>, frames: usize) -> usize {
+    let Direct { socket: victim, fingerprint: server, .. } = Direct::parse(listener).unwrap();
+    let (mut rtc, socket) = begin().await;
+    // Version 1: one string in all places.
+    let ufrag = v1_ufrag(&[7; RANDOM_CHARS]);
+    let creds = || IceCreds { ufrag: ufrag.clone(), pass: ufrag.clone() };
+    rtc.add_remote_candidate(Candidate::host(victim, "udp").unwrap());
+    let mut direct = rtc.direct_api();
+    direct.set_local_ice_credentials(creds());
+    direct.set_remote_ice_credentials(creds());
+    direct.set_ice_controlling(true);
+    direct.set_remote_fingerprint(DtlsFingerprint { hash_func: "sha-256".to_owned(), bytes: server.0.to_vec() });
+    direct.start_dtls(true).unwrap();
+    direct.start_sctp(true);
+    let noise = ChannelConfig { negotiated: Some(NOISE_CHANNEL), ..ChannelConfig::default() };
+    let noise = direct.create_data_channel(noise);
+    let client = Fingerprint(direct.local_dtls_fingerprint().bytes.as_slice().try_into().unwrap());
+    let handshake = identity.map(|identity| Handshake::new(identity, client, server));
+    lie(rtc, &socket, First::Noise(noise, handshake), frames).await
 }
 
 /// A description with the fingerprint of another certificate.
@@ -162,7 +197,7 @@ pub async fn connect_as_another(mut stream: Stream, offers: bool) {
     } else {
         answer(&mut stream, &mut rtc, of_another).await;
     }
-    lie(rtc, &socket, 0).await;
+    lie(rtc, &socket, First::Init, 0).await;
 }
 
 /// Offers in order, and then names so many candidates.
@@ -177,8 +212,31 @@ pub async fn name_candidates(mut stream: Stream, candidates: usize) {
     while message(&mut stream).await.is_some() {}
 }
 
-async fn lie(mut rtc: Rtc, socket: &UdpSocket, frames: usize) -> usize {
-    const CHANNELS: usize = 5;
+/// What comes before the lies.
+enum First {
+    /// The channel `init` of a connection that was signalled.
+    Init,
+    /// This channel, and the handshake on it. Without one nothing is said there.
+    Noise(ChannelId, Option<Handshake>),
+}
+
+impl First {
+    /// Waits for the end of the handshake, if there is one that goes on.
+    async fn handshake(&mut self) {
+        match self {
+            First::Noise(_, Some(handshake)) => handshake.done().await,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+fn open_channels(rtc: &mut Rtc) {
+    for _ in 0..CHANNELS {
+        rtc.direct_api().create_data_channel(ChannelConfig::default());
+    }
+}
+
+async fn lie(mut rtc: Rtc, socket: &UdpSocket, mut first: First, frames: usize) -> usize {
     let (mut sent, mut is_open) = (0, false);
     let mut channels = Vec::new();
     let mut heard = Instant::now();
@@ -190,23 +248,38 @@ async fn lie(mut rtc: Rtc, socket: &UdpSocket, frames: usize) -> usize {
                 Output::Transmit(transmit) => {
                     let _ = socket.try_send_to(&transmit.contents, transmit.destination);
                 }
-                Output::Event(Event::ChannelOpen(id, label)) => {
-                    if label == INIT_LABEL && !is_open {
-                        is_open = true;
-                        for _ in 0..CHANNELS {
-                            rtc.direct_api().create_data_channel(ChannelConfig::default());
+                Output::Event(Event::Connected) if matches!(first, First::Noise(_, None)) => open_channels(&mut rtc),
+                Output::Event(Event::ChannelOpen(id, label)) => match &first {
+                    First::Noise(noise, _) if *noise == id => {}
+                    First::Init if label == INIT_LABEL => {
+                        if !std::mem::replace(&mut is_open, true) {
+                            open_channels(&mut rtc);
                         }
-                    } else if label != INIT_LABEL {
+                    }
+                    _ => {
                         // One frame that opens it in order, then the rest.
                         channels.push(id);
                         let _ =
                             rtc.channel(id).map(|mut channel| channel.write(true, &Frame::data("x".into()).encode()));
+                    }
+                },
+                Output::Event(Event::ChannelData(data)) => {
+                    if let First::Noise(noise, Some(handshake)) = &mut first
+                        && *noise == data.id
+                    {
+                        handshake.take_in(data.data);
                     }
                 }
                 Output::Event(Event::ChannelClose(id)) => channels.retain(|other| *other != id),
                 Output::Event(_) => {}
             }
         };
+        if let First::Noise(noise, Some(handshake)) = &mut first {
+            while let Some(frame) = handshake.next_frame() {
+                let written = rtc.channel(*noise).unwrap().write(true, &frame);
+                assert!(matches!(written, Ok(true)), "{written:?}");
+            }
+        }
         while sent < frames && !channels.is_empty() {
             let Some(mut channel) = rtc.channel(channels[sent % channels.len()]) else { break };
             if !matches!(channel.write(true, &malformed_frame(sent)), Ok(true)) {
@@ -230,19 +303,32 @@ async fn lie(mut rtc: Rtc, socket: &UdpSocket, frames: usize) -> usize {
                     rtc.handle_input(input).unwrap();
                 }
             }
+            () = first.handshake() => open_channels(&mut rtc),
             () = tokio::time::sleep(wait) => rtc.handle_input(Input::Timeout(Instant::now())).unwrap(),
         }
     }
 }
 
-/// Writes one malformed message after another, as long as anybody takes them; how many were handed over.
+/// Writes one malformed message after another until the victim takes no more; how many the stream took whole.
 pub async fn rave(mut stream: Stream, from: usize, messages: usize) -> usize {
-    let all: Vec<u8> = (from..from + messages).flat_map(malformed_message).collect();
-    let _ = stream.write_all(&all).await;
+    let all: Vec<_> = (from..from + messages).map(malformed_message).collect();
+    let bytes = all.concat();
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match stream.write(rest).await {
+            Ok(taken) if taken > 0 => written += taken,
+            // It was cut off: what is to come.
+            _ => break,
+        }
+    }
     let _ = stream.flush().await;
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
-    messages
+    let ends = all.iter().scan(0, |end, message| {
+        *end += message.len();
+        Some(*end)
+    });
+    ends.take_while(|end| *end <= written).count()
 }
 
 /// Waits until the victim has closed the relayed connection.

@@ -60,6 +60,7 @@ pub enum Seen {
     DialFailed(String),
     NoDirectPath,
     Reserved,
+    Listens(Multiaddr),
 }
 
 type Ask = Box<dyn FnOnce(&mut Swarm<Behaviour>) + Send>;
@@ -161,6 +162,7 @@ impl Node {
                         let relayed = endpoint.is_relayed();
                         Seen::Closed { peer: peer_id, relayed, cause }
                     }
+                    SwarmEvent::NewListenAddr { address, .. } => Seen::Listens(address),
                     SwarmEvent::IncomingConnectionError { error, .. } => Seen::IncomingFailed(format!("{error:?}")),
                     SwarmEvent::OutgoingConnectionError { error, .. } => Seen::DialFailed(match error {
                         DialError::Transport(errors) => format!("{:?}", errors),
@@ -201,6 +203,16 @@ impl Node {
         let address = relay.clone().with(Protocol::P2pCircuit);
         self.ask(|swarm| swarm.listen_on(address)).await.unwrap();
         self.until("reservation", |seen| matches!(seen, Seen::Reserved).then_some(())).await;
+    }
+
+    /// Listens on `webrtc-direct` too; where.
+    pub async fn listen_directly(&mut self) -> Multiaddr {
+        self.ask(|swarm| swarm.listen_on("/ip4/127.0.0.1/udp/0/webrtc-direct".parse().unwrap())).await.unwrap();
+        self.until("listener", |seen| match seen {
+            Seen::Listens(address) if address.iter().any(|part| part == Protocol::WebRTCDirect) => Some(address),
+            _ => None,
+        })
+        .await
     }
 
     /// Dials through a relay, the way a node does: the connection's address names no relay. What is still open to the peer is no
