@@ -60,7 +60,7 @@ async fn dial(mut dialler: Dialler, address: &Multiaddr) -> io::Result<(PeerId, 
 
 /// What an error says, with its causes.
 fn text(error: &io::Error) -> String {
-    let causes = iter::successors(Some(error as &dyn Error), |error| error.source());
+    let causes = iter::successors(Some(error as &dyn Error), |error| (*error).source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
