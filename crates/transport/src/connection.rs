@@ -18,12 +18,12 @@ use std::{
 pub const INBOUND_WAITING_MAX: usize = 64;
 /// Streams of one connection, both directions.
 pub const STREAMS_MAX: usize = 1_024;
-/// Streams that the other end may open without a pause, with those that this end does not keep. It is four times what there can
+/// Streams that the other end may open without a pause, with those that this end does not keep. It is twice what there can
 /// be: a peer that opens all it may, is done with them and does so again is not taken for one that floods.
-pub const INBOUND_BURST: u32 = 4_096;
+pub const INBOUND_BURST: u32 = 2_048;
 /// Streams a second that the other end may open after that. A peer asks for all it wants on a stream or two that stay open, and
 /// opens a few a second to look things up; each costs this end a channel, a task to negotiate on it, and some datagrams.
-pub const INBOUND_PER_S: u32 = 256;
+pub const INBOUND_PER_S: u32 = 64;
 /// Messages that break the protocol on one connection before it is closed.
 pub const VIOLATIONS_MAX: u32 = 32;
 

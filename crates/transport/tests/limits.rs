@@ -231,9 +231,11 @@ async fn exchange(asker: &mut Connection, answerer: &mut Connection) {
 
 /// Opens streams and resets them, as fast as the other end's resets allow, until the connection is over; how many.
 async fn rapidly_reset(mut connection: Connection, census: Census) -> usize {
-    const AT_ONCE: usize = 64;
+    const AT_ONCE: usize = 16;
+    /// A driver that lags behind does not get more than this meanwhile.
+    const PAUSE: Duration = Duration::from_millis(10);
     /// str0m asks for the resets of all of them in one datagram, which must not grow too long to be taken in.
-    const OPEN_MAX: usize = 400;
+    const OPEN_MAX: usize = 200;
     let mut opened = 0;
     loop {
         for _ in 0..AT_ONCE {
@@ -243,9 +245,9 @@ async fn rapidly_reset(mut connection: Connection, census: Census) -> usize {
             }
             opened += 1;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(PAUSE).await;
         while census.counts().channels > OPEN_MAX {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

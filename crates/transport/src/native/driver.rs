@@ -32,8 +32,9 @@ use tokio::{net::UdpSocket, sync::mpsc};
 /// Datagrams of one connection that wait for its task; more are dropped, as a network drops them. What a sender may have on
 /// its way (SCTP's receive window, 1 MiB) fits, or a task that is late would cost it half its speed.
 pub(super) const DATAGRAMS_WAITING_MAX: usize = 1_024;
-/// Largest datagram that WebRTC sends.
-pub(super) const DATAGRAM_MAX_BYTES: usize = 2_048;
+/// Largest datagram that is taken in. Most have less than 1,300 bytes; sctp-proto asks for the resets of all streams in one, and
+/// there may be a thousand.
+pub(super) const DATAGRAM_MAX_BYTES: usize = 4_096;
 /// Datagrams taken in before streams are looked after again.
 const DATAGRAMS_AT_ONCE: usize = 32;
 /// So many datagrams that wait are a burst.
