@@ -115,6 +115,8 @@ fn kademlia_config() -> kad::Config {
 fn relay_config(content: Option<ContentMeter>) -> relay::Config {
     let per_ip = NonZeroU32::new(limits::RESERVATIONS_PER_IP_PER_HOUR).unwrap_or(NonZeroU32::MIN);
     let mut config = relay::Config {
+        // libp2p's own are a little less than this node's, and would stand in their place.
+        reservation_rate_limiters: Vec::new(),
         max_reservations: limits::RESERVATIONS_MAX,
         max_reservations_per_peer: 1,
         reservation_duration: limits::RESERVATION_DURATION,

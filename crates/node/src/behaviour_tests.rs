@@ -183,8 +183,6 @@ fn handshakes_under_way_are_bounded_in_both_directions_and_one_that_is_done_make
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A relay's events that wait to be looked at.
 const EVENTS_MAX: usize = 1_024;
-/// What libp2p's own limiter, which stays in force beside the node's, grants to one IP address at once; then one a minute.
-const LIBRARY_RESERVATIONS_AT_ONCE: u32 = 60;
 const TRANSFER: StreamProtocol = StreamProtocol::new("/test/transfer/1");
 
 /// What uses the relay.
@@ -279,8 +277,7 @@ async fn one_ip_address_gets_its_share_of_reservations_and_no_more() {
         assert!(granted <= limits::RESERVATIONS_PER_IP_PER_HOUR, "{granted} reservations of one IP address");
     };
     assert!(matches!(refusal, relay::StatusCode::ResourceLimitExceeded), "{refusal:?}");
-    let at_once = limits::RESERVATIONS_PER_IP_PER_HOUR.min(LIBRARY_RESERVATIONS_AT_ONCE);
-    assert!(granted >= at_once, "only {granted} reservations");
+    assert_eq!(granted, limits::RESERVATIONS_PER_IP_PER_HOUR);
 }
 
 #[tokio::test(flavor = "multi_thread")]

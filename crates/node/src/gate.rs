@@ -81,6 +81,8 @@ impl LookupDials {
 enum Group {
     PendingInbound(IpAddr),
     Inbound(IpAddr),
+    /// `/webrtc` peers whose host nobody knows.
+    InboundHidden,
     OutboundSubnet(IpAddr),
 }
 
@@ -89,6 +91,7 @@ impl Group {
         match self {
             Group::PendingInbound(_) => limits::PENDING_PER_IP_MAX,
             Group::Inbound(_) => limits::CONNECTIONS_PER_IP_MAX,
+            Group::InboundHidden => limits::CONNECTIONS_HIDDEN_MAX,
             Group::OutboundSubnet(_) => limits::OUTBOUND_PER_SUBNET_MAX,
         }
     }
@@ -96,6 +99,7 @@ impl Group {
     fn denied(self) -> Denied {
         match self {
             Group::PendingInbound(_) | Group::Inbound(_) => Denied::PerIp,
+            Group::InboundHidden => Denied::Hidden,
             Group::OutboundSubnet(_) => Denied::PerSubnet,
         }
     }
@@ -114,6 +118,8 @@ enum Holder {
 pub enum Denied {
     #[error("too many connections from this address")]
     PerIp,
+    #[error("too many connections of peers whose address the browser does not tell")]
+    Hidden,
     #[error("too many connections into this network")]
     PerSubnet,
     #[error(
@@ -153,7 +159,7 @@ impl Gate {
     }
 
     /// The IP address at the other end of an established connection; `None` where none is counted. That of a `/webrtc` connection
-    /// is where it turned out to lead. One whose host nobody knows is let in, or tabs would not meet those that browsers hide.
+    /// is where it turned out to lead.
     fn ip_at(&self, peer: &PeerId, address: &Multiaddr) -> Option<IpAddr> {
         if Signalled::parse(address).is_ok() { self.hosts.of(peer).and_then(counted) } else { ip_of(address) }
     }
@@ -225,6 +231,9 @@ pub(crate) fn subnet(address: &Multiaddr) -> Option<IpAddr> {
 
 fn subnet_of(ip: IpAddr) -> IpAddr {
     match ip {
+        // The neighbours of a home or an office.
+        IpAddr::V4(local) if local.is_private() || local.is_link_local() => ip,
+        IpAddr::V6(local) if local.is_unique_local() || local.is_unicast_link_local() => ip,
         IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) & 0xffff_ff00).into()),
         IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 80)).into()),
     }
@@ -251,7 +260,13 @@ impl NetworkBehaviour for Gate {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.check_peer(&peer)?;
-        let group = self.ip_at(&peer, remote).map(host_of).map(Group::Inbound);
+        // Those that a browser hides share some places: they may be of one host, or one neighbour each.
+        let is_hidden = Signalled::parse(remote).is_ok() && self.hosts.of(&peer).is_none();
+        let group = if is_hidden {
+            Some(Group::InboundHidden)
+        } else {
+            self.ip_at(&peer, remote).map(host_of).map(Group::Inbound)
+        };
         self.admit(id, group, Holder::Peer(peer))?;
         Ok(dummy::ConnectionHandler)
     }
@@ -296,6 +311,13 @@ impl NetworkBehaviour for Gate {
             FromSwarm::ListenFailure(failure) => self.release(failure.connection_id),
             FromSwarm::DialFailure(failure) => {
                 self.release(failure.connection_id);
+                // It would connect again, and be refused again, each time that a lookup finds it.
+                if let (Some(lookups), Some(peer), DialError::Denied { cause }) =
+                    (&mut self.lookups, failure.peer_id, failure.error)
+                    && matches!(cause.downcast_ref(), Some(Denied::PerSubnet))
+                {
+                    lookups.unreachable.failed(peer, std::iter::empty(), platform::monotonic_ms());
+                }
                 if let (Some(lookups), Some(peer), DialError::Transport(errors)) =
                     (&mut self.lookups, failure.peer_id, failure.error)
                 {
@@ -389,7 +411,8 @@ mod tests {
         assert!(meets_us(&mut gate, 201, Some("198.51.100.8")), "others still get in");
         gate.release(ConnectionId::new_unchecked(0));
         assert!(meets_us(&mut gate, 202, Some("198.51.100.7")), "a closed connection gives its place back");
-        assert!((300..400).all(|id| meets_us(&mut gate, id, None)), "a host that nobody knows is let in");
+        let hidden = (300..400).filter(|id| meets_us(&mut gate, *id, None)).count();
+        assert_eq!(hidden, limits::CONNECTIONS_HIDDEN_MAX, "those whose host nobody knows have a share of their own");
         assert!((400..500).all(|id| meets_us(&mut gate, id, Some("127.0.0.1"))), "loopback is exempt");
         let private = (500..600).filter(|id| meets_us(&mut gate, *id, Some("192.168.1.7"))).count();
         assert_eq!(private, limits::CONNECTIONS_PER_IP_MAX, "and private networks are not");

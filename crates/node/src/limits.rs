@@ -19,11 +19,13 @@ pub const NATIVE_CONNECTIONS_MAX: u32 = 1_000;
 pub const CONNECTIONS_PER_PEER_MAX: u32 = 4;
 /// Inbound connections from one IP address; loopback is exempt.
 pub const CONNECTIONS_PER_IP_MAX: usize = 8;
+/// Inbound `/webrtc` connections of peers whose address a browser does not tell: half of a tab's.
+pub const CONNECTIONS_HIDDEN_MAX: usize = 16;
 /// Connections of one peer from one address that count as one there.
 pub const CONNECTIONS_PER_HOLDER_MAX: usize = 2;
 /// Handshakes of one IP address under way; loopback is exempt. Half-open connections of one host must not keep others out.
 pub const PENDING_PER_IP_MAX: usize = 8;
-/// Outbound connections into one /24 (IPv4) or /48 (IPv6); loopback is exempt.
+/// Outbound connections into one /24 (IPv4) or /48 (IPv6), or to one host of a private network; loopback is exempt.
 pub const OUTBOUND_PER_SUBNET_MAX: usize = 4;
 /// Handshakes under way, inbound and outbound.
 pub const PENDING_INBOUND_MAX: u32 = 256;

@@ -18,12 +18,12 @@ use std::{
 pub const INBOUND_WAITING_MAX: usize = 64;
 /// Streams of one connection, both directions.
 pub const STREAMS_MAX: usize = 1_024;
-/// Streams that the other end may open without a pause, with those that this end does not keep. It is twice what there can
+/// Streams that the other end may open without a pause, with those that this end does not keep. It is four times what there can
 /// be: a peer that opens all it may, is done with them and does so again is not taken for one that floods.
-pub const INBOUND_BURST: u32 = 2_048;
+pub const INBOUND_BURST: u32 = 4_096;
 /// Streams a second that the other end may open after that. A peer asks for all it wants on a stream or two that stay open, and
-/// opens a few a second to look things up; each costs this end a channel, a task to negotiate on it, and some datagrams.
-pub const INBOUND_PER_S: u32 = 64;
+/// opens one for each question of the DHT, 32 at a time; each costs this end a channel, a task to negotiate on it, and some datagrams.
+pub const INBOUND_PER_S: u32 = 256;
 /// Messages that break the protocol on one connection before it is closed.
 pub const VIOLATIONS_MAX: u32 = 32;
 
@@ -48,6 +48,9 @@ pub enum Closed {
         "the remote peer opened more than {INBOUND_BURST} streams, and went on faster than {INBOUND_PER_S} a second"
     )]
     Flooded,
+    /// The other end opened a stream with an id that is this end's (RFC 8832 §6).
+    #[error("the remote peer opened a stream with an id that only this end may use")]
+    StreamId,
     /// One of the two did not take the other's certificate.
     #[error("one end's certificate is not the one that was named")]
     Certificate,
@@ -127,7 +130,7 @@ impl Shared {
 /// # Errors
 /// A connection that is over gives an [`io::Error`] with the [`Closed`] that says why inside, of the kind `NotConnected` for
 /// [`Closed::Local`], `ConnectionReset` for [`Closed::Remote`], `TimedOut` for [`Closed::Lost`], `InvalidData` for
-/// [`Closed::Violated`] and [`Closed::Certificate`], and `ConnectionAborted` for [`Closed::Flooded`], [`Closed::Overrun`] and
+/// [`Closed::Violated`], [`Closed::StreamId`] and [`Closed::Certificate`], and `ConnectionAborted` for [`Closed::Flooded`], [`Closed::Overrun`] and
 /// [`Closed::Backend`].
 /// A boxed muxer, as [`crate::build`] gives it, wraps it once more. Streams that are not over fail with [`StreamError::ChannelClosed`] then.
 pub struct Connection(Arc<Shared>);
@@ -226,7 +229,7 @@ impl Inner {
             Closed::Local => io::ErrorKind::NotConnected,
             Closed::Remote => io::ErrorKind::ConnectionReset,
             Closed::Lost => io::ErrorKind::TimedOut,
-            Closed::Violated(_) | Closed::Certificate => io::ErrorKind::InvalidData,
+            Closed::Violated(_) | Closed::StreamId | Closed::Certificate => io::ErrorKind::InvalidData,
             Closed::Flooded | Closed::Overrun | Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
         };
         Some(io::Error::new(kind, closed))

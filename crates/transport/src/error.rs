@@ -32,7 +32,7 @@ pub enum Error {
     /// The browser itself makes no further peer connection, though the budget had one left: others of its tabs, or pages before
     /// this one, had more than was known here.
     #[error(
-        "the browser makes no further connection ({reason}); those that are open go on: close other tabs, or close this tab and open the page again"
+        "the browser made no connection ({reason}); those that are open go on: WebRTC must be switched on, and if there were many, close other tabs, or close this tab and open the page again"
     )]
     NotBegun {
         /// What the browser said.

@@ -106,6 +106,33 @@ async fn who_writes_further_ahead_of_an_idle_reader_than_is_kept_is_cut_off_and_
     assert_eq!(byte, *b"y");
 }
 
+/// One datagram does not hold the resets of so many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_streams_dropped_at_once_end_nothing_but_themselves() {
+    let (mut client, mut server) = pair().await;
+    let mut held = Vec::new();
+    for _ in 0..1_000 {
+        let mut stream = open(&mut client).await;
+        stream.write_all(b"x").await.unwrap();
+        stream.flush().await.unwrap();
+        held.push(accept(&mut server).await);
+        held.push(stream);
+    }
+    drop(held);
+    let mut stream = open(&mut client).await;
+    stream.write_all(b"still there").await.unwrap();
+    stream.close().await.unwrap();
+    let answering = async {
+        // Those were taken already.
+        let mut other = accept(&mut server).await;
+        let mut heard = Vec::new();
+        other.read_to_end(&mut heard).await.unwrap();
+        heard
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(30), answering).await.expect("the connection goes on");
+    assert_eq!(heard, b"still there");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_connection_is_noticed_at_once_by_the_other_end() {
     let (client, mut server) = pair().await;

@@ -35,8 +35,10 @@ impl Meter {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    fn bytes_per_s(self) -> u64 {
-        self.bytes.saturating_mul(1_000) / self.busy_ms.saturating_sub(self.waited_ms).max(1)
+    /// The rate, when so many bytes were to be waited for: less of them tell nothing but that they did not come in time.
+    fn bytes_per_s(self, wanted: u64) -> u64 {
+        let waited_ms = if self.bytes >= wanted { self.waited_ms } else { 0 };
+        self.bytes.saturating_mul(1_000) / self.busy_ms.saturating_sub(waited_ms).max(1)
     }
 }
 
@@ -256,7 +258,7 @@ impl Paths {
             Stage::Settled => {
                 let meter = self.line(self.current).meter;
                 if meter.bytes >= limits::BULK_BYTES {
-                    self.current_rate = Some(meter.bytes_per_s());
+                    self.current_rate = Some(meter.bytes_per_s(limits::BULK_BYTES));
                     let current = self.current;
                     self.line_mut(current).meter = Meter::default();
                 }
@@ -277,7 +279,7 @@ impl Paths {
                 {
                     return;
                 }
-                let rate = meter.bytes_per_s().saturating_mul(limits::BULK_HOPELESS_FACTOR);
+                let rate = meter.bytes_per_s(limits::BULK_PROBE_BYTES).saturating_mul(limits::BULK_HOPELESS_FACTOR);
                 if rate < self.current_rate.unwrap_or(0) {
                     self.settle(self.current, self.later());
                 } else {
@@ -290,7 +292,7 @@ impl Paths {
                 if meter.bytes < limits::BULK_BYTES && meter.busy_ms < self.patience_ms() {
                     return;
                 }
-                let rate = meter.bytes_per_s();
+                let rate = meter.bytes_per_s(limits::BULK_BYTES);
                 tracing::debug!(?other, rate, current = ?self.current, current_rate = ?self.current_rate, "measured");
                 let faster = if rate > self.current_rate.unwrap_or(0) { other } else { self.current };
                 let later = self.later();
@@ -489,6 +491,22 @@ mod tests {
         assert!(transfer.paths.shown().all(|path| path.is_in_use == (path.way == Way::WebSocket)));
         transfer.run(40);
         assert_eq!(transfer.paths.current(), Way::WebSocket);
+    }
+
+    #[test]
+    fn a_way_that_stalls_while_it_is_measured_does_not_win_by_its_first_bytes() {
+        for stage in [Stage::Probing(Way::WebSocket), Stage::Trying(Way::WebSocket)] {
+            let mut transfer = Transfer::new(8_000, 20_000);
+            transfer.run_with_websocket(8);
+            let mut begins = || {
+                transfer.run(1);
+                transfer.paths.stage == stage
+            };
+            assert!((0..40).any(|_| begins()));
+            transfer.silent_ms = 10_000;
+            transfer.run(1);
+            assert_eq!((transfer.paths.current(), transfer.paths.stage), (Way::Direct, Stage::Settled));
+        }
     }
 
     #[test]

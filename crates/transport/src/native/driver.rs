@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
     sync::{
         Arc,
@@ -32,9 +32,13 @@ use tokio::{net::UdpSocket, sync::mpsc};
 /// Datagrams of one connection that wait for its task; more are dropped, as a network drops them. What a sender may have on
 /// its way (SCTP's receive window, 1 MiB) fits, or a task that is late would cost it half its speed.
 pub(super) const DATAGRAMS_WAITING_MAX: usize = 1_024;
-/// Largest datagram that is taken in. Most have less than 1,300 bytes; sctp-proto asks for the resets of all streams in one, and
-/// there may be a thousand.
-pub(super) const DATAGRAM_MAX_BYTES: usize = 4_096;
+/// Largest datagram that WebRTC sends.
+pub(super) const DATAGRAM_MAX_BYTES: usize = 2_048;
+/// Channels that are being closed at once: sctp-proto asks for the resets of all of them in one datagram, and one of more than
+/// 2,000 bytes ends the connection in str0m.
+const CLOSING_MAX: usize = 512;
+/// Addresses of the other end that are known: its candidates, and how they look from outside.
+const SOURCES_MAX: usize = 128;
 /// Datagrams taken in before streams are looked after again.
 const DATAGRAMS_AT_ONCE: usize = 32;
 /// So many datagrams that wait are a burst.
@@ -146,6 +150,10 @@ pub(super) struct Driver {
     is_proven: Arc<AtomicBool>,
     /// Where the way leads that ICE has chosen.
     remote: Option<SocketAddr>,
+    /// Where the other end was heard from.
+    known: HashSet<SocketAddr>,
+    /// Whether the ids of streams that this end opens are odd, once one was.
+    opens_odd: Option<bool>,
     lost_at: Option<Instant>,
     /// Set once closing was asked for.
     close_by: Option<Instant>,
@@ -181,6 +189,8 @@ impl Driver {
             quarantine: Quarantine::default(),
             is_proven: Arc::default(),
             remote: None,
+            known: HashSet::new(),
+            opens_odd: None,
             lost_at: None,
             close_by: None,
             closed: None,
@@ -246,7 +256,7 @@ impl Driver {
             let now = Instant::now();
             let mut wake_at = self.look_after_streams().await?;
             if let Some(closed) = self.closed.take() {
-                if matches!(closed, Closed::Violated(_) | Closed::Flooded) {
+                if matches!(closed, Closed::Violated(_) | Closed::Flooded | Closed::StreamId) {
                     // It is told that it has lost the connection.
                     self.rtc.close()?;
                     self.say_goodbye().await?;
@@ -335,12 +345,19 @@ impl Driver {
         let is_stun = is_stun(&bytes);
         let receive = Receive { proto: Protocol::Udp, source, destination, contents };
         let input = Input::Receive(Instant::now(), receive);
-        // Whether a STUN message proves that its sender knows the password. DTLS needs no such question here: it was told
-        // apart by where it came from, and a handshake that overtakes ICE's last word would cost a second if it were dropped.
-        if !is_stun || self.rtc.accepts(&input) {
-            self.rtc.handle_input(input)?;
+        // A STUN message proves that its sender knows the password; DTLS is from whom one came: until it is encrypted, a stranger's
+        // alert would end it.
+        if is_stun {
+            if !self.rtc.accepts(&input) {
+                return Ok(());
+            }
+            if self.known.len() < SOURCES_MAX {
+                self.known.insert(source);
+            }
+        } else if !self.known.contains(&source) {
+            return Ok(());
         }
-        Ok(())
+        self.rtc.handle_input(input)
     }
 
     /// Does all that str0m wants done; when it wants to be called again.
@@ -414,10 +431,17 @@ impl Driver {
                     && !entry.negotiated
                 {
                     entry.own_id = own_id;
+                    self.opens_odd = own_id.map(|id| id % 2 == 1);
                 }
             }
             Event::ChannelOpen(id, label) => {
                 tracing::trace!(?id, label, "inbound data channel");
+                // RFC 8832, 6: one end's ids are odd and the other's even. str0m would go round in circles over an id twice.
+                let stream_id = self.rtc.direct_api().sctp_stream_id_by_channel_id(id);
+                if self.opens_odd.is_some() && stream_id.map(|id| id % 2 == 1) == self.opens_odd {
+                    self.closed.get_or_insert(Closed::StreamId);
+                    return;
+                }
                 match self.backend.accept(clock::now_ms()) {
                     Ok(Some(channel)) => self.add(id, channel),
                     Ok(None) => self.rtc.direct_api().close_data_channel(id),
@@ -470,10 +494,13 @@ impl Driver {
         }
         let now_ms = clock::now_ms();
         let mut over = Vec::new();
+        // The next ones follow when these are closed.
+        let closing = self.channels.values().filter(|entry| entry.closing).count();
         let held_back = self.held_back.as_ref().map(|(id, _)| *id);
         for (id, entry) in &mut self.channels {
             entry.channel.handle_timeout(now_ms);
-            if !entry.closing && held_back != Some(*id) && entry.channel.may_close(now_ms) {
+            let has_turn = closing + over.len() < CLOSING_MAX;
+            if has_turn && !entry.closing && held_back != Some(*id) && entry.channel.may_close(now_ms) {
                 entry.closing = true;
                 over.push(*id);
             }

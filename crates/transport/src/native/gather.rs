@@ -53,17 +53,15 @@ pub(super) async fn gather(stun: &[SocketAddr]) -> Result<Gathered, Error> {
             locals.push((local, Arc::new(socket)));
         }
     }
-    let candidate = |result: Result<Candidate, _>| result.map_err(|error| Error::Backend(format!("{error}")));
+    // An address that is none, which any server may answer, costs only itself.
     let mut candidates = Vec::new();
-    for (local, _) in &locals {
-        candidates.push(candidate(Candidate::host(*local, "udp"))?);
-    }
+    candidates.extend(locals.iter().filter_map(|(local, _)| Candidate::host(*local, "udp").ok()));
     let asked = locals.iter().map(|(local, socket)| async { (*local, mapped(*local, socket, stun).await) });
     let mut is_symmetric = false;
     for (local, mapped) in futures::future::join_all(asked).await {
         is_symmetric |= mapped.len() > 1;
         for outside in mapped.into_iter().filter(|outside| *outside != local) {
-            candidates.push(candidate(Candidate::server_reflexive(outside, local, "udp"))?);
+            candidates.extend(Candidate::server_reflexive(outside, local, "udp"));
         }
     }
     Ok(Gathered { locals, candidates, is_symmetric })

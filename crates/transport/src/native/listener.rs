@@ -250,7 +250,7 @@ impl Listener {
 
     fn begin(&mut self, username: &str, first: &[u8], from: SocketAddr, now_ms: u64) -> Result<(), Error> {
         let names = credentials::Attempt::from_username(username)?;
-        if self.by_source.len() >= CONNECTIONS_MAX || !self.attempts.take(now_ms) {
+        if self.by_source.len() >= CONNECTIONS_MAX {
             return Err(Error::Busy);
         }
         if self.half_open.has_share(from.ip()) {
@@ -260,6 +260,10 @@ impl Listener {
             self.let_go_of_the_oldest(|_| true);
         }
         let place = self.half_open.admit(from.ip(), &self.census).ok_or(Error::Busy)?;
+        // After that: a host that has its share takes none of the others' turns.
+        if !self.attempts.take(now_ms) {
+            return Err(Error::Busy);
+        }
         let slot = self.incoming.try_reserve().map_err(|_| Error::Busy)?;
         let is_proven = Arc::<AtomicBool>::default();
         let attempt = Attempt {

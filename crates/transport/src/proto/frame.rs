@@ -90,10 +90,16 @@ impl Frame {
         Wire { flag: self.flag.map(i32::from), message }.encode_length_delimited_to_vec()
     }
 
-    fn decode(body: Bytes) -> Result<Self, FrameError> {
+    /// From a frame's body, which lies in a message of so many bytes.
+    fn decode(body: Bytes, message_bytes: usize) -> Result<Self, FrameError> {
         let Wire { flag, message } = Wire::decode(body).map_err(|_| FrameError::Content)?;
+        let mut data = message.unwrap_or_default();
+        // A few bytes in a long message must not keep all of it.
+        if 2 * data.len() < message_bytes {
+            data = Bytes::copy_from_slice(&data);
+        }
         // A flag of a later version is as if it were not there.
-        Ok(Self { flag: flag.and_then(|flag| Flag::try_from(flag).ok()), data: message.unwrap_or_default() })
+        Ok(Self { flag: flag.and_then(|flag| Flag::try_from(flag).ok()), data })
     }
 }
 
@@ -103,6 +109,8 @@ pub struct Decoder {
     /// The beginning of a frame whose end has not come.
     partial: BytesMut,
     input: Bytes,
+    /// Of the whole message of which `input` is the rest.
+    message_bytes: usize,
 }
 
 impl Decoder {
@@ -116,6 +124,7 @@ impl Decoder {
             joined.extend_from_slice(&message);
             self.input = joined.freeze();
         }
+        self.message_bytes = self.input.len();
     }
 
     /// Bytes of a frame whose end has not come.
@@ -134,7 +143,7 @@ impl Decoder {
             match prefix(&self.input)? {
                 Some((before, len)) if self.input.len() - before >= len => {
                     self.input.advance(before);
-                    return Frame::decode(self.input.split_to(len)).map(Some);
+                    return Frame::decode(self.input.split_to(len), self.message_bytes).map(Some);
                 }
                 _ => {
                     self.partial.extend_from_slice(&self.input);
@@ -153,7 +162,8 @@ impl Decoder {
                 if let Some((before, _)) = prefix(&whole)? {
                     whole.advance(before);
                 }
-                return Frame::decode(whole).map(Some);
+                let bytes = whole.len();
+                return Frame::decode(whole, bytes).map(Some);
             }
             if self.input.is_empty() {
                 return Ok(None);

@@ -37,6 +37,9 @@ pub enum SdpError {
     /// It has no SHA-256 fingerprint, or several different ones.
     #[error("the session description has no single SHA-256 fingerprint")]
     Fingerprint,
+    /// Its one media section has no name, or another one is bundled.
+    #[error("the session description names no single media section")]
+    Mid,
     /// It has no valid fragment and password.
     #[error("the session description has no valid ICE credentials")]
     Credentials,
@@ -136,6 +139,13 @@ pub fn check(sdp: &str) -> Result<usize, SdpError> {
     if !media.next().is_some_and(is_data) || media.next().is_some() {
         return Err(SdpError::NotData);
     }
+    // str0m panics on a section without a name.
+    let mut mids = attributes(sdp, "mid");
+    let mid = mids.next().filter(|mid| !mid.is_empty()).ok_or(SdpError::Mid)?;
+    let is_bundled = |group: &str| group.split_ascii_whitespace().eq(["BUNDLE", mid]);
+    if mids.next().is_some() || !attributes(sdp, "group").all(is_bundled) {
+        return Err(SdpError::Mid);
+    }
     fingerprint(sdp)?;
     ice(sdp)?;
     let mut count = 0;
@@ -169,12 +179,13 @@ impl Named {
         *count <= CANDIDATES_PER_IP_MAX
     }
 
-    /// A description without the candidates that do not count.
+    /// A description without the candidates that do not count, and those that are not UDP: nobody is made to open TCP connections.
     #[must_use]
     pub fn admitted(&mut self, sdp: &str) -> String {
         let mut is_admitted = |line: &&str| {
             let value = line.trim_end().strip_prefix("a=candidate:");
-            value.and_then(|value| check_candidate_value(value).ok()).is_none_or(|target| self.admits(&target))
+            let target = |value: &str| check_candidate_value(value).ok().map(|target| (is_udp(value), target));
+            value.and_then(target).is_none_or(|(is_udp, target)| is_udp && self.admits(&target))
         };
         sdp.split_inclusive('\n').filter(|line| is_admitted(line)).collect()
     }
@@ -185,11 +196,16 @@ impl Named {
 pub fn split_candidates(sdp: &str) -> (String, Vec<SocketAddr>) {
     let is_candidate = |line: &&str| line.starts_with("a=candidate:") || line.starts_with("a=end-of-candidates");
     let rest = sdp.lines().filter(|line| !is_candidate(line)).map(|line| format!("{line}\r\n")).collect();
-    let is_udp =
-        |value: &&str| value.split_ascii_whitespace().nth(2).is_some_and(|name| name.eq_ignore_ascii_case("udp"));
-    let targets = attributes(sdp, "candidate").filter(is_udp).filter_map(|value| check_candidate_value(value).ok());
+    let targets = attributes(sdp, "candidate")
+        .filter(|value| is_udp(value))
+        .filter_map(|value| check_candidate_value(value).ok());
     let socket = |target| if let Target::Socket(socket) = target { Some(socket) } else { None };
     (rest, targets.filter_map(socket).collect())
+}
+
+/// Whether a candidate is UDP's.
+fn is_udp(value: &str) -> bool {
+    value.split_ascii_whitespace().nth(2).is_some_and(|name| name.eq_ignore_ascii_case("udp"))
 }
 
 /// Of a server-reflexive candidate: the address it stands for, and how that looks from outside; each with its port. Browsers
@@ -216,13 +232,14 @@ pub enum Target {
     Mdns,
 }
 
-/// Checks one trickled candidate, `candidate:…` with or without `a=`.
+/// Checks one trickled candidate, `candidate:…` with or without `a=`. Those of TCP, which browsers name too, are none here.
 ///
 /// # Errors
 /// [`SdpError::Candidate`].
 pub fn check_candidate(candidate: &str) -> Result<Target, SdpError> {
     let line = candidate.strip_prefix("a=").unwrap_or(candidate);
-    check_candidate_value(line.strip_prefix("candidate:").ok_or(SdpError::Candidate)?)
+    let value = line.strip_prefix("candidate:").filter(|value| is_udp(value)).ok_or(SdpError::Candidate)?;
+    check_candidate_value(value)
 }
 
 fn check_candidate_value(value: &str) -> Result<Target, SdpError> {

@@ -83,7 +83,7 @@ pub(super) async fn connect(
     let init = RtcDataChannelInit::new();
     init.set_negotiated(true);
     init.set_id(NOISE_CHANNEL);
-    let data = raw.create_data_channel_with_data_channel_dict("", &init);
+    let data = super::js::data_channel(&raw, "", Some(&init)).map_err(js)?;
     task.add(data, channel);
     census.spawn(task.run());
     let offer = describe(&raw, &direct, version).await?;

@@ -1,6 +1,6 @@
 //! One connection's task: its peer connection, its data channels, and what streams want of them.
 
-use super::js::{Listener, Shared};
+use super::js::{self, Listener, Shared};
 use crate::{
     census::{Census, Counted, Kind},
     clock,
@@ -287,7 +287,10 @@ impl Task {
             if self.lost_at_ms.is_some_and(|at| at <= now_ms) {
                 break Closed::Lost;
             }
-            let wake_at_ms = self.look_after_streams(now_ms);
+            let wake_at_ms = match self.look_after_streams(now_ms) {
+                Ok(wake_at_ms) => wake_at_ms,
+                Err(closed) => break closed,
+            };
             let woken = self.wake.woken().fuse();
             let timer = async {
                 match wake_at_ms {
@@ -427,10 +430,15 @@ impl Task {
     }
 
     /// Opens, sends and closes what streams want; when to come back without being woken, ms.
-    fn look_after_streams(&mut self, now_ms: u64) -> Option<u64> {
+    fn look_after_streams(&mut self, now_ms: u64) -> Result<Option<u64>, Closed> {
         while let Some(channel) = self.backend.next_fresh() {
-            let data = self.peer_connection.raw.create_data_channel("");
-            self.add(data, channel);
+            match js::data_channel(&self.peer_connection.raw, "", None) {
+                Ok(data) => self.add(data, channel),
+                Err(error) => {
+                    channel.on_closed();
+                    return Err(Closed::Backend(js::reason(&error)));
+                }
+            }
         }
         let mut wake_at_ms =
             [self.send(now_ms), self.lost_at_ms, self.look_after_init(now_ms)].into_iter().flatten().min();
@@ -445,7 +453,7 @@ impl Task {
                 wake_at_ms = [wake_at_ms, entry.channel.next_timeout()].into_iter().flatten().min();
             }
         }
-        wake_at_ms
+        Ok(wake_at_ms)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
 };
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
-use web_sys::EventTarget;
+use web_sys::{EventTarget, RtcDataChannel, RtcDataChannelInit, RtcPeerConnection};
 
 /// A thrown value in plain words.
 pub(super) fn reason(error: &JsValue) -> String {
@@ -28,6 +28,22 @@ pub(super) fn forget(promise: &js_sys::Promise) {
             Closure::new(|error| tracing::debug!(error = reason(&error), "refused by the browser"));
     }
     REFUSED.with(|refused| _ = promise.catch(refused));
+}
+
+/// Makes a data channel. `web_sys`'s binding takes for granted that this does not throw, and a browser does when a connection has
+/// no stream id left, which the other end can bring about: Chromium has 512 for each.
+pub(super) fn data_channel(
+    peer_connection: &RtcPeerConnection,
+    label: &str,
+    init: Option<&RtcDataChannelInit>,
+) -> Result<RtcDataChannel, JsValue> {
+    let create = js_sys::Reflect::get(peer_connection, &"createDataChannel".into())?;
+    let create: js_sys::Function = create.dyn_into()?;
+    let made = match init {
+        Some(init) => create.call2(peer_connection, &label.into(), init),
+        None => create.call1(peer_connection, &label.into()),
+    };
+    made.map(JsCast::unchecked_into)
 }
 
 /// A callback for one event of one object; detached when dropped.

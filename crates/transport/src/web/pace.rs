@@ -4,7 +4,7 @@
 //! other browser's UDP socket has room for some 56 full datagrams: what is lost there halves the window, again and again, and a
 //! path of 50 ms carries 1 MB/s. Nobody can slow a browser's SCTP down, but it sends no more than it is handed. So it is handed a
 //! little at a time, and little waits in it (the native side does the same to datagrams: `native/pacer.rs`). Measured between
-//! two tabs, 50 ms: some 40 datagrams were lost at once before, and none now, while the rate is two to three times the bare channel's.
+//! two tabs, 50 ms: some 40 datagrams were lost at once before, and hardly one now; the rate is 2.2 times the bare channel's, in Firefox 1.4 times.
 
 /// The other end's first answer takes this long at least where a path is long, ms.
 const LONG_MS: u64 = 20;
@@ -67,6 +67,7 @@ impl Pace {
             self.unpaced_until_ms = now_ms + UNPACED_MS;
         }
         if !self.is_paced(now_ms) {
+            self.round.is_full = false;
             return u32::MAX;
         }
         self.measure(buffered.into(), now_ms);

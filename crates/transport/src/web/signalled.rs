@@ -43,8 +43,8 @@ const INIT_OPEN_MIN: Duration = Duration::from_millis(50);
 const EVENTS_WAITING_MAX: usize = 256;
 
 /// How long a connection waits to be told its path: browsers tell it within some milliseconds, and one that does not must not
-/// keep two peers apart.
-const STATS_PATIENCE: Duration = Duration::from_secs(1);
+/// keep two peers apart, nor outlast the other end's patience with `init` (see `connection::INIT_OPEN_MAX`).
+const STATS_PATIENCE: Duration = Duration::from_millis(300);
 /// Entries of a browser's statistics that are looked at: each end names a handful of candidates, and they are paired.
 const STATS_MAX: usize = 1_024;
 
@@ -176,7 +176,7 @@ impl Signalled {
         let mut listeners = vec![candidate, on(&raw, "connectionstatechange", || Event::State)];
         let mut init = None;
         if make_init {
-            let channel = raw.create_data_channel(INIT_LABEL);
+            let channel = super::js::data_channel(&raw, INIT_LABEL, None).map_err(js)?;
             listeners.push(on(&channel, "open", || Event::InitOpen));
             listeners.push(on(&channel, "close", || Event::InitClosed));
             init = Some(channel);

@@ -12,12 +12,15 @@ pub(crate) fn remote_host(report: &str) -> Option<IpAddr> {
     let report: Value = serde_json::from_str(report).ok()?;
     let stats: Vec<&Value> = report.as_array()?.iter().filter_map(|entry| entry.get(1)).collect();
     let pair = selected_pair(&stats)?;
-    let address = |end: &str| {
+    let candidate = |end: &str| {
         let id = text(pair, end)?;
-        let candidate = stats.iter().find(|entry| text(entry, "id") == Some(id))?;
-        text(candidate, "address")?.parse::<IpAddr>().ok()
+        stats.iter().find(|entry| text(entry, "id") == Some(id))
     };
-    Some(host_beyond(address("localCandidateId"), address("remoteCandidateId")?))
+    let address = |candidate: &Value| text(candidate, "address")?.parse::<IpAddr>().ok();
+    // What is not a host's own is what the other end says of it.
+    let own = candidate("localCandidateId").filter(|own| text(own, "candidateType") == Some("host"));
+    let own = own.and_then(|own| address(own));
+    Some(host_beyond(own, address(candidate("remoteCandidateId")?)?))
 }
 
 /// Chromium names the pair in the transport's statistics, Firefox marks it.
@@ -52,7 +55,7 @@ mod tests {
             transport,
             json!({ "id": "other", "type": "remote-candidate", "address": "198.51.100.9" }),
             json!({ "id": "R", "type": "remote-candidate", "address": remote }),
-            json!({ "id": "L", "type": "local-candidate", "address": local }),
+            json!({ "id": "L", "type": "local-candidate", "candidateType": "host", "address": local }),
         ];
         let entries: Vec<Value> = entries.into_iter().map(|entry| json!([entry["id"], entry])).collect();
         Value::from(entries).to_string()

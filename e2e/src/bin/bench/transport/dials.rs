@@ -1,5 +1,6 @@
 //! How many of many dials fail, of each kind, and how long they take: `dial_failures_KIND`, their sum `dial_failures`, and the
-//! medians `connect_ms_KIND`. Before what another browser than Chromium did stands its name, as in `firefox_dial_failures`.
+//! medians `connect_ms_KIND`. Of another browser than Chromium: `firefox_dial_failures_KIND`, `connect_ms_firefox_KIND`. The sums are
+//! of the kinds that were chosen.
 
 use super::{
     Options,
