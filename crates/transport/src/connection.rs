@@ -18,12 +18,12 @@ use std::{
 pub const INBOUND_WAITING_MAX: usize = 64;
 /// Streams of one connection, both directions.
 pub const STREAMS_MAX: usize = 1_024;
-/// Streams that the other end may open without a pause, with those that this end does not keep. It is four times what there can
-/// be: a peer that opens all it may, is done with them and does so again is not taken for one that floods.
-pub const INBOUND_BURST: u32 = 4_096;
-/// Streams a second that the other end may open after that. A peer asks for all it wants on a stream or two that stay open, and
-/// opens one for each question of the DHT, 32 at a time; each costs this end a channel, a task to negotiate on it, and some datagrams.
-pub const INBOUND_PER_S: u32 = 256;
+/// Streams that the other end may open without a pause and not end in order, with those that this end does not keep. It is twice
+/// what there can be: a peer that opens all it may, breaks them off and does so again is not taken for one that floods.
+pub const INBOUND_BURST: u32 = 2_048;
+/// Such streams a second that the other end may open after that. Each costs this end a channel, a task to negotiate on it, and some
+/// datagrams. Those that end in order do not count: each question to the DHT is one, and there are hundreds a second.
+pub const INBOUND_PER_S: u32 = 64;
 /// Messages that break the protocol on one connection before it is closed.
 pub const VIOLATIONS_MAX: u32 = 32;
 
@@ -45,7 +45,7 @@ pub enum Closed {
     Violated(#[from] StreamError),
     /// The other end opened streams faster than this end takes them.
     #[error(
-        "the remote peer opened more than {INBOUND_BURST} streams, and went on faster than {INBOUND_PER_S} a second"
+        "the remote peer broke off more than {INBOUND_BURST} streams, and went on faster than {INBOUND_PER_S} a second"
     )]
     Flooded,
     /// The other end opened a stream with an id that is this end's (RFC 8832 §6).
@@ -183,9 +183,12 @@ impl Backend {
         self.0.lock().fresh.pop_front()
     }
 
-    /// A stream's data channel is closed.
-    pub fn on_stream_over(&self) {
+    /// A stream's data channel is closed. `in_order`: the other end had opened it, and ended it as streams are ended.
+    pub fn on_stream_over(&self, in_order: bool) {
         let mut inner = self.0.lock();
+        if in_order {
+            inner.may_open.give_back();
+        }
         inner.streams = inner.streams.saturating_sub(1);
         if let Some(waker) = inner.outbound_waker.take() {
             waker.wake();
@@ -217,7 +220,7 @@ impl Backend {
             inner.poll_waker.take(),
         ];
         drop(inner);
-        fresh.iter().for_each(Channel::on_closed);
+        fresh.iter().for_each(|channel| _ = channel.on_closed());
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 }
@@ -323,6 +326,7 @@ impl std::fmt::Debug for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::frame::{Flag, Frame};
     use libp2p::core::muxing::StreamMuxerExt;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -342,7 +346,7 @@ mod tests {
         let (_connection, backend) = pair(Arc::new(Nobody));
         let _noise = backend.hidden_stream();
         let _channel = accept(&backend);
-        backend.on_stream_over();
+        backend.on_stream_over(false);
         assert_eq!(backend.0.lock().streams, 1);
     }
 
@@ -379,11 +383,11 @@ mod tests {
         assert_eq!(streams.len(), STREAMS_MAX);
         assert!(accept(&backend).is_none(), "in neither direction");
         assert!(!woken.0.load(Ordering::Relaxed));
-        backend.on_stream_over();
+        backend.on_stream_over(false);
         assert!(woken.0.load(Ordering::Relaxed), "whoever waits is told");
         assert!(connection.poll_outbound_unpin(&mut context).is_ready());
         assert!(connection.poll_outbound_unpin(&mut context).is_pending());
-        backend.on_stream_over();
+        backend.on_stream_over(false);
         assert!(accept(&backend).is_some());
         assert!(connection.poll_outbound_unpin(&mut context).is_pending());
     }
@@ -402,6 +406,19 @@ mod tests {
     }
 
     #[test]
+    fn streams_that_end_in_order_do_not_count() {
+        let (mut connection, backend) = pair(Arc::new(Nobody));
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..3 * INBOUND_BURST {
+            let channel = backend.accept(0).unwrap().expect("room");
+            let Poll::Ready(Ok(stream)) = connection.poll_inbound_unpin(&mut context) else { panic!("no stream") };
+            channel.on_message(Frame::flag(Flag::Fin).encode().into()).unwrap();
+            drop(stream);
+            backend.on_stream_over(channel.on_closed());
+        }
+    }
+
+    #[test]
     fn who_opens_a_burst_and_goes_on_at_the_rate_keeps_the_connection() {
         let (mut connection, backend) = pair(Arc::new(Nobody));
         let mut context = Context::from_waker(Waker::noop());
@@ -411,7 +428,7 @@ mod tests {
             let now_ms = begin_ms + (1_000 * after).div_ceil(u64::from(INBOUND_PER_S));
             assert!(matches!(backend.accept(now_ms), Ok(Some(_))), "the {number}th");
             assert!(connection.poll_inbound_unpin(&mut context).is_ready());
-            backend.on_stream_over();
+            backend.on_stream_over(false);
         }
         assert!(connection.poll_outbound_unpin(&mut context).is_ready());
     }

@@ -28,6 +28,11 @@ impl Rate {
         self.left = taken.unwrap_or(self.left);
         taken.is_some()
     }
+
+    /// One that was taken was not worth counting.
+    pub fn give_back(&mut self) {
+        self.left = self.left.saturating_add(ONE).min(u64::from(self.burst) * ONE);
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +58,14 @@ mod tests {
             let steps: Vec<_> = (1..=4).map(|step| rate.take(later_ms + step)).collect();
             assert_eq!(steps, [false, true, false, true]);
         }
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_again_and_no_more_than_a_burst() {
+        let mut rate = Rate::new(500, 2);
+        assert_eq!(taken(&mut rate, 0), 2);
+        (0..5).for_each(|_| rate.give_back());
+        assert_eq!(taken(&mut rate, 0), 2);
     }
 
     #[test]

@@ -232,11 +232,14 @@ impl Channel {
     }
 
     /// The data channel is closed.
-    pub fn on_closed(&self) {
+    /// Returns whether the other end had opened the stream and ended it in order.
+    pub fn on_closed(&self) -> bool {
         let mut inner = self.0.lock();
+        let in_order = matches!(inner.opener, Opener::Remote) && inner.state.has_ended_in_order();
         inner.unsent.clear();
         inner.state.on_channel_closed();
         inner.wake();
+        in_order
     }
 
     /// The next message to send.

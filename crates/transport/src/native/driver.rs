@@ -461,10 +461,10 @@ impl Driver {
             }
             Event::ChannelClose(id) => {
                 if let Some(entry) = self.channels.remove(&id) {
-                    entry.channel.on_closed();
+                    let in_order = entry.channel.on_closed();
                     self.turns.retain(|other| *other != id);
                     self.held_back.take_if(|(other, _)| *other == id);
-                    self.backend.on_stream_over();
+                    self.backend.on_stream_over(in_order);
                     if let Some(stream_id) = entry.own_id {
                         let counted = self.census.count(Kind::RestingIds);
                         self.quarantine.hold(&mut self.rtc, stream_id, Instant::now(), counted);

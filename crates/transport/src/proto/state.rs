@@ -209,6 +209,12 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether the other end has sent all it wanted, and said so.
+    #[must_use]
+    pub fn has_ended_in_order(&self) -> bool {
+        self.acked && self.error != Some(StreamError::RemoteReset)
+    }
+
     /// The channel is closed: nothing comes or goes any more. What came before is still read.
     pub fn on_channel_closed(&mut self) {
         self.channel_closed = true;

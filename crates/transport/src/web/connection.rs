@@ -352,8 +352,7 @@ impl Task {
                 Event::Ready => {}
                 Event::Ended(id) => {
                     if let Some(entry) = self.entries.remove(&id) {
-                        entry.channel.on_closed();
-                        self.backend.on_stream_over();
+                        self.backend.on_stream_over(entry.channel.on_closed());
                     }
                 }
                 Event::State => match self.peer_connection.raw.connection_state() {
