@@ -23,7 +23,6 @@ const TIME_LIMIT: Duration = Duration::from_secs(600);
 static MACHINE: RwLock<()> = RwLock::new(());
 
 /// While this is held no scenario runs that measures: for a test whose scenario runs in another process.
-#[must_use]
 pub fn shared() -> RwLockReadGuard<'static, ()> {
     MACHINE.read().unwrap_or_else(PoisonError::into_inner)
 }

@@ -296,11 +296,9 @@ impl PeerConnection for Signalled {
                 Event::State => {
                     let Some(begun) = &mut self.begun else { continue };
                     match begun.peer_connection.connection_state() {
-                        RtcPeerConnectionState::Connected => {
-                            if !std::mem::replace(&mut begun.has_path, true) {
-                                let (raw, events) = (begun.peer_connection.clone(), self.events.clone());
-                                self.census.spawn(async move { events.push(Event::Path(host(&raw).await)) });
-                            }
+                        RtcPeerConnectionState::Connected if !std::mem::replace(&mut begun.has_path, true) => {
+                            let (raw, events) = (begun.peer_connection.clone(), self.events.clone());
+                            self.census.spawn(async move { events.push(Event::Path(host(&raw).await)) });
                         }
                         // It came and went; of one that did not come its task knows why.
                         RtcPeerConnectionState::Failed | RtcPeerConnectionState::Closed
