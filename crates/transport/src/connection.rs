@@ -120,8 +120,7 @@ impl Shared {
 /// It has at most [`STREAMS_MAX`] streams. At that, this end's `poll_outbound` waits until one is over, and a stream that the
 /// other end opens is closed at once; so is one beyond the [`INBOUND_WAITING_MAX`] that nobody has taken with `poll_inbound`.
 /// Who breaks the protocol [`VIOLATIONS_MAX`] times loses the connection. One of those is to send more than is kept for a
-/// reader. Who has opened [`INBOUND_BURST`] streams and goes on faster than [`INBOUND_PER_S`] a second loses it as well,
-/// whatever became of the streams.
+/// reader. Who has broken off [`INBOUND_BURST`] streams and goes on faster than [`INBOUND_PER_S`] a second loses it as well.
 ///
 /// # Back-pressure
 /// Opening a stream waits for no word of the other end. What may be written to streams and read late is bounded for each, and

@@ -14,7 +14,7 @@ mod bare;
 use bare::{accept, dial, listener, open, open_files, pair, transport};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{Multiaddr, PeerId, core::muxing::StreamMuxerExt, multiaddr::Protocol};
-use meganet_transport::{Error, proto::state::UNREAD_MAX_BYTES};
+use meganet_transport::{Census, Error, connection::Connection, proto::state::UNREAD_MAX_BYTES};
 use std::{future::poll_fn, io, net::UdpSocket, time::Duration};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,10 +106,24 @@ async fn who_writes_further_ahead_of_an_idle_reader_than_is_kept_is_cut_off_and_
     assert_eq!(byte, *b"y");
 }
 
+async fn still_there(client: &mut Connection, server: &mut Connection) {
+    let mut stream = open(client).await;
+    stream.write_all(b"still there").await.unwrap();
+    stream.close().await.unwrap();
+    let answering = async {
+        let mut heard = Vec::new();
+        accept(server).await.read_to_end(&mut heard).await.unwrap();
+        heard
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(30), answering).await.expect("the connection goes on");
+    assert_eq!(heard, b"still there");
+}
+
 /// One datagram does not hold the resets of so many.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_streams_dropped_at_once_end_nothing_but_themselves() {
-    let (mut client, mut server) = pair().await;
+    let [client_census, server_census] = [Census::default(), Census::default()];
+    let (mut client, mut server) = bare::pair_with([client_census.clone(), server_census]).await;
     let mut held = Vec::new();
     for _ in 0..1_000 {
         let mut stream = open(&mut client).await;
@@ -119,18 +133,15 @@ async fn a_thousand_streams_dropped_at_once_end_nothing_but_themselves() {
         held.push(stream);
     }
     drop(held);
-    let mut stream = open(&mut client).await;
-    stream.write_all(b"still there").await.unwrap();
-    stream.close().await.unwrap();
-    let answering = async {
-        // Those were taken already.
-        let mut other = accept(&mut server).await;
-        let mut heard = Vec::new();
-        other.read_to_end(&mut heard).await.unwrap();
-        heard
+    still_there(&mut client, &mut server).await;
+    // Their ids rest for a while, and are then given back, all at once.
+    let resting = async {
+        while client_census.counts().channels > 1 || client_census.counts().resting_ids > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     };
-    let heard = tokio::time::timeout(Duration::from_secs(30), answering).await.expect("the connection goes on");
-    assert_eq!(heard, b"still there");
+    tokio::time::timeout(Duration::from_secs(60), resting).await.expect("the ids are given back");
+    still_there(&mut client, &mut server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

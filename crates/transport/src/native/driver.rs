@@ -10,6 +10,7 @@ use crate::{
     clock,
     connection::{Backend, Closed},
     proto::{fingerprint::Fingerprint, frame::FRAME_MAX_BYTES, signal::INIT_LABEL},
+    rate::Rate,
     stream::{Channel, Notify},
 };
 use bytes::Bytes;
@@ -34,9 +35,12 @@ use tokio::{net::UdpSocket, sync::mpsc};
 pub(super) const DATAGRAMS_WAITING_MAX: usize = 1_024;
 /// Largest datagram that WebRTC sends.
 pub(super) const DATAGRAM_MAX_BYTES: usize = 2_048;
-/// Channels that are being closed at once: sctp-proto asks for the resets of all of them in one datagram, and one of more than
-/// 2,000 bytes ends the connection in str0m.
-const CLOSING_MAX: usize = 512;
+/// Streams that are reset at once, and a second after that: sctp-proto asks for all that the other end has not answered in one
+/// datagram, and one of more than 2,000 bytes, some 965 streams, ends the connection in str0m.
+const RESETS_AT_ONCE: u32 = 256;
+const RESETS_PER_S: u32 = 400;
+/// What has to wait for that is tried again after this.
+pub(super) const RESET_PAUSE: Duration = Duration::from_millis(10);
 /// Addresses of the other end that are known: its candidates, and how they look from outside.
 const SOURCES_MAX: usize = 128;
 /// Datagrams taken in before streams are looked after again.
@@ -152,6 +156,7 @@ pub(super) struct Driver {
     remote: Option<SocketAddr>,
     /// Where the other end was heard from.
     known: HashSet<SocketAddr>,
+    resets: Rate,
     /// Whether the ids of streams that this end opens are odd, once one was.
     opens_odd: Option<bool>,
     lost_at: Option<Instant>,
@@ -190,6 +195,7 @@ impl Driver {
             is_proven: Arc::default(),
             remote: None,
             known: HashSet::new(),
+            resets: Rate::new(RESETS_PER_S, RESETS_AT_ONCE),
             opens_odd: None,
             lost_at: None,
             close_by: None,
@@ -345,8 +351,8 @@ impl Driver {
         let is_stun = is_stun(&bytes);
         let receive = Receive { proto: Protocol::Udp, source, destination, contents };
         let input = Input::Receive(Instant::now(), receive);
-        // A STUN message proves that its sender knows the password; DTLS is from whom one came: until it is encrypted, a stranger's
-        // alert would end it.
+        // A STUN message proves that its sender knows the password. Until DTLS is encrypted, it has to be from whom one came: a
+        // stranger's alert would end it.
         if is_stun {
             if !self.rtc.accepts(&input) {
                 return Ok(());
@@ -354,7 +360,7 @@ impl Driver {
             if self.known.len() < SOURCES_MAX {
                 self.known.insert(source);
             }
-        } else if !self.known.contains(&source) {
+        } else if !self.is_proven.load(Ordering::Relaxed) && !self.known.contains(&source) {
             return Ok(());
         }
         self.rtc.handle_input(input)
@@ -489,18 +495,19 @@ impl Driver {
         }
         self.send().await?;
         let mut wake_at = self.drain().await?;
-        if let Some(at) = self.quarantine.handle_timeout(&mut self.rtc, Instant::now()) {
+        let (now_ms, resets) = (clock::now_ms(), &mut self.resets);
+        if let Some(at) = self.quarantine.handle_timeout(&mut self.rtc, Instant::now(), || resets.take(now_ms)) {
             wake_at = wake_at.min(at);
         }
-        let now_ms = clock::now_ms();
         let mut over = Vec::new();
-        // The next ones follow when these are closed.
-        let closing = self.channels.values().filter(|entry| entry.closing).count();
         let held_back = self.held_back.as_ref().map(|(id, _)| *id);
         for (id, entry) in &mut self.channels {
             entry.channel.handle_timeout(now_ms);
-            let has_turn = closing + over.len() < CLOSING_MAX;
-            if has_turn && !entry.closing && held_back != Some(*id) && entry.channel.may_close(now_ms) {
+            if !entry.closing && held_back != Some(*id) && entry.channel.may_close(now_ms) {
+                if !self.resets.take(now_ms) {
+                    wake_at = wake_at.min(Instant::now() + RESET_PAUSE);
+                    continue;
+                }
                 entry.closing = true;
                 over.push(*id);
             }

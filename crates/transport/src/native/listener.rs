@@ -140,6 +140,8 @@ pub(super) struct Listener {
     order: VecDeque<SocketAddr>,
     half_open: HalfOpen,
     attempts: Rate,
+    /// Attempts that make room for another one of their host.
+    replaced: Rate,
     stun: Rate,
     census: Census,
 }
@@ -189,6 +191,7 @@ pub(super) fn listen(
         order: VecDeque::new(),
         half_open: HalfOpen::default(),
         attempts: Rate::new(ATTEMPTS_PER_S, ATTEMPTS_PER_S),
+        replaced: Rate::new(ATTEMPTS_PER_S, ATTEMPTS_PER_S),
         stun: Rate::new(STUN_PER_S, STUN_PER_S),
         census: census.clone(),
     };
@@ -254,16 +257,17 @@ impl Listener {
             return Err(Error::Busy);
         }
         if self.half_open.has_share(from.ip()) {
-            let host = host_of(from.ip());
-            self.let_go_of_the_oldest(|source| host_of(source.ip()) == host);
+            // A host that has its share takes none of the others' turns, and clears nothing faster than they come.
+            if self.replaced.take(now_ms) {
+                let host = host_of(from.ip());
+                self.let_go_of_the_oldest(|source| host_of(source.ip()) == host);
+            }
+        } else if !self.attempts.take(now_ms) {
+            return Err(Error::Busy);
         } else if self.half_open.is_full() {
             self.let_go_of_the_oldest(|_| true);
         }
         let place = self.half_open.admit(from.ip(), &self.census).ok_or(Error::Busy)?;
-        // After that: a host that has its share takes none of the others' turns.
-        if !self.attempts.take(now_ms) {
-            return Err(Error::Busy);
-        }
         let slot = self.incoming.try_reserve().map_err(|_| Error::Busy)?;
         let is_proven = Arc::<AtomicBool>::default();
         let attempt = Attempt {
@@ -320,6 +324,7 @@ mod tests {
             order: VecDeque::new(),
             half_open: HalfOpen::default(),
             attempts: Rate::new(10_000, 10_000),
+            replaced: Rate::new(10_000, 10_000),
             stun: Rate::new(STUN_PER_S, STUN_PER_S),
             census: Census::default(),
         };

@@ -4,6 +4,7 @@
 //! was; a reset of the other end that is still on its way then closes the new channel of that id. So a channel that stands for
 //! the closed one holds the id: it is told of that late reset instead.
 
+use super::driver::RESET_PAUSE;
 use crate::census::Counted;
 use std::{
     collections::{HashSet, VecDeque},
@@ -48,11 +49,19 @@ impl Quarantine {
         self.held.remove(&id)
     }
 
-    /// Lets go of what was held long enough; when to come back.
-    pub fn handle_timeout(&mut self, rtc: &mut Rtc, now: Instant) -> Option<Instant> {
+    /// Lets go of what was held long enough, as far as a stream may be reset for it; when to come back.
+    pub fn handle_timeout(
+        &mut self,
+        rtc: &mut Rtc,
+        now: Instant,
+        mut may_reset: impl FnMut() -> bool,
+    ) -> Option<Instant> {
         while let Some((at, ..)) = self.order.front() {
             if *at > now {
                 return Some(*at);
+            }
+            if !may_reset() {
+                return Some(now + RESET_PAUSE);
             }
             self.let_go_of_the_oldest(rtc);
         }
@@ -97,11 +106,14 @@ mod tests {
         assert!(quarantine.contains(ids[0]) && quarantine.on_closed(ids[0]) && !quarantine.on_closed(ids[0]));
 
         let until = now + HELD_FOR;
-        assert_eq!(quarantine.handle_timeout(&mut rtc, until - Duration::from_millis(1)), Some(until));
+        assert_eq!(quarantine.handle_timeout(&mut rtc, until - Duration::from_millis(1), || true), Some(until));
         assert_eq!(resting(), HELD_MAX);
-        assert_eq!(quarantine.handle_timeout(&mut rtc, until), Some(later + HELD_FOR));
+        let mut turns = 0..100;
+        assert_eq!(quarantine.handle_timeout(&mut rtc, until, || turns.next().is_some()), Some(until + RESET_PAUSE));
+        assert_eq!(resting(), HELD_MAX - 100, "no more at once than may be");
+        assert_eq!(quarantine.handle_timeout(&mut rtc, until, || true), Some(later + HELD_FOR));
         assert_eq!(resting(), 1);
-        assert_eq!(quarantine.handle_timeout(&mut rtc, later + HELD_FOR), None);
+        assert_eq!(quarantine.handle_timeout(&mut rtc, later + HELD_FOR, || true), None);
         assert_eq!(resting(), 0);
     }
 }

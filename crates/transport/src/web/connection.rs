@@ -287,10 +287,7 @@ impl Task {
             if self.lost_at_ms.is_some_and(|at| at <= now_ms) {
                 break Closed::Lost;
             }
-            let wake_at_ms = match self.look_after_streams(now_ms) {
-                Ok(wake_at_ms) => wake_at_ms,
-                Err(closed) => break closed,
-            };
+            let wake_at_ms = self.look_after_streams(now_ms);
             let woken = self.wake.woken().fuse();
             let timer = async {
                 match wake_at_ms {
@@ -429,13 +426,15 @@ impl Task {
     }
 
     /// Opens, sends and closes what streams want; when to come back without being woken, ms.
-    fn look_after_streams(&mut self, now_ms: u64) -> Result<Option<u64>, Closed> {
+    fn look_after_streams(&mut self, now_ms: u64) -> Option<u64> {
         while let Some(channel) = self.backend.next_fresh() {
             match js::data_channel(&self.peer_connection.raw, "", None) {
                 Ok(data) => self.add(data, channel),
+                // No id is left, or the connection is closed, of which an event tells.
                 Err(error) => {
+                    tracing::debug!(error = js::reason(&error), "no data channel");
                     channel.on_closed();
-                    return Err(Closed::Backend(js::reason(&error)));
+                    self.backend.on_stream_over(false);
                 }
             }
         }
@@ -452,7 +451,7 @@ impl Task {
                 wake_at_ms = [wake_at_ms, entry.channel.next_timeout()].into_iter().flatten().min();
             }
         }
-        Ok(wake_at_ms)
+        wake_at_ms
     }
 }
 
