@@ -43,7 +43,7 @@ pub enum Closed {
     /// The other end broke the protocol too often, last in this way.
     #[error("the remote peer broke the protocol {VIOLATIONS_MAX} times: {0}")]
     Violated(#[from] StreamError),
-    /// The other end opened streams faster than this end takes them.
+    /// The other end opened streams and broke them off faster than this end takes them.
     #[error(
         "the remote peer broke off more than {INBOUND_BURST} streams, and went on faster than {INBOUND_PER_S} a second"
     )]
@@ -65,7 +65,7 @@ pub enum Closed {
 struct Inner {
     inbound: VecDeque<Stream>,
     inbound_waker: Option<Waker>,
-    /// Streams that the other end may still open.
+    /// Streams that the other end may still open and break off.
     may_open: Rate,
     /// Streams that this end has opened and the backend has no data channel for yet.
     fresh: VecDeque<Channel>,
@@ -129,9 +129,9 @@ impl Shared {
 /// # Errors
 /// A connection that is over gives an [`io::Error`] with the [`Closed`] that says why inside, of the kind `NotConnected` for
 /// [`Closed::Local`], `ConnectionReset` for [`Closed::Remote`], `TimedOut` for [`Closed::Lost`], `InvalidData` for
-/// [`Closed::Violated`], [`Closed::StreamId`] and [`Closed::Certificate`], and `ConnectionAborted` for [`Closed::Flooded`], [`Closed::Overrun`] and
-/// [`Closed::Backend`].
-/// A boxed muxer, as [`crate::build`] gives it, wraps it once more. Streams that are not over fail with [`StreamError::ChannelClosed`] then.
+/// [`Closed::Violated`], [`Closed::StreamId`] and [`Closed::Certificate`], and `ConnectionAborted` for [`Closed::Flooded`],
+/// [`Closed::Overrun`] and [`Closed::Backend`]. A boxed muxer, as [`crate::build`] gives it, wraps it once more. Streams that are
+/// not over fail with [`StreamError::ChannelClosed`] then.
 pub struct Connection(Arc<Shared>);
 
 /// The backend's end.
@@ -158,7 +158,7 @@ impl Backend {
     /// The other end opened a data channel. `None`: too many wait, close it.
     ///
     /// # Errors
-    /// Why the connection is over: it opens them too fast.
+    /// Why the connection is over: it opens them and breaks them off too fast.
     pub fn accept(&self, now_ms: u64) -> Result<Option<Channel>, Closed> {
         let mut inner = self.0.lock();
         // One that is not kept costs as much.

@@ -29,8 +29,8 @@ pub enum Error {
     /// No more peer connections may be begun in this tab.
     #[error(transparent)]
     Budget(#[from] BudgetError),
-    /// The browser itself makes no further peer connection, though the budget had one left: others of its tabs, or pages before
-    /// this one, had more than was known here.
+    /// The browser itself makes no peer connection, though the budget had one left: others of its tabs, or pages before this one,
+    /// had more than was known here, or WebRTC is switched off.
     #[error(
         "the browser made no connection ({reason}); those that are open go on: WebRTC must be switched on, and if there were many, close other tabs, or close this tab and open the page again"
     )]

@@ -207,6 +207,27 @@ mod tests {
     }
 
     #[test]
+    fn a_few_bytes_do_not_keep_the_long_message_that_they_came_in() {
+        let long =
+            [Frame::default().encode().repeat(1_000), Frame { flag: None, data: vec![7].into() }.encode()].concat();
+        let message = Bytes::from(long);
+        let inside = message.as_ptr_range();
+        let mut decoder = Decoder::default();
+        decoder.push(message.clone());
+        let mut data = Bytes::new();
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            data = frame.data;
+        }
+        assert_eq!(data, [7][..]);
+        assert!(!inside.contains(&data.as_ptr()), "it is part of the message");
+        // One that fills its message is not copied.
+        let message = Bytes::from(Frame { flag: None, data: vec![7; DATA_MAX_BYTES].into() }.encode());
+        let inside = message.as_ptr_range();
+        decoder.push(message.clone());
+        assert!(inside.contains(&decoder.next_frame().unwrap().unwrap().data.as_ptr()));
+    }
+
+    #[test]
     fn flags_and_data_have_the_bytes_of_the_specification() {
         assert_eq!(Frame::flag(Flag::Fin).encode(), [2, 0x08, 0]);
         assert_eq!(Frame::flag(Flag::FinAck).encode(), [2, 0x08, 3]);

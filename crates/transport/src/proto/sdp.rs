@@ -275,6 +275,23 @@ mod tests {
     }
 
     #[test]
+    fn a_media_section_without_a_name_of_its_own_is_refused() {
+        for fine in [answer(), answer() + "a=group:BUNDLE 0\r\n"] {
+            assert!(check(&fine).is_ok());
+        }
+        let mid = answer().lines().find(|line| line.starts_with("a=mid:")).unwrap().to_owned() + "\r\n";
+        for changed in [
+            answer().replace(&mid, ""),
+            answer().replace(&mid, "a=mid:\r\n"),
+            answer().replace(&mid, &format!("{mid}{mid}")),
+            answer() + "a=group:BUNDLE 1\r\n",
+            answer() + "a=group:BUNDLE 0 1\r\n",
+        ] {
+            assert_eq!(check(&changed), Err(SdpError::Mid), "{changed}");
+        }
+    }
+
+    #[test]
     fn a_made_up_answer_passes_its_own_checks_in_both_families() {
         for socket in ["1.2.3.4:1234", "[2001:db8::1]:1234"] {
             let sdp = direct_answer(socket.parse().unwrap(), Fingerprint([7; 32]), &ice_of("abcdefgh"));
@@ -324,6 +341,11 @@ mod tests {
             assert!(matches!(check_candidate(&candidate), Ok(Target::Socket(_))), "{target}");
             assert_eq!(check(&with(&format!("a={candidate}\r\n"))), Ok(2), "{target}");
         }
+        // Nobody is made to open TCP connections.
+        let tcp = "candidate:1 1 tcp 1 10.0.0.1 9 typ host tcptype passive";
+        assert_eq!(check_candidate(tcp), Err(SdpError::Candidate));
+        let both = with(&format!("a={tcp}\r\n"));
+        assert_eq!(Named::default().admitted(&both), with(""), "the others stay");
         assert_eq!(check_candidate("candidate:1 1 udp 1 abc-def.local 9 typ host generation 0"), Ok(Target::Mdns));
         assert_eq!(
             check_candidate("a=candidate:1 1 udp 1 ::1 9 typ host"),

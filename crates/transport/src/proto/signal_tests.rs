@@ -268,7 +268,7 @@ fn malformed(role: Role, way: usize, random: &mut StdRng) -> (Signalling, Vec<u8
         }
         // A description that lacks what it must have.
         6 => {
-            let needed = ["m=", "a=fingerprint:", "a=ice-ufrag:", "a=ice-pwd:"];
+            let needed = ["m=", "a=mid:", "a=fingerprint:", "a=ice-ufrag:", "a=ice-pwd:"];
             let missing = needed[random.random_range(0..needed.len())];
             let rest = sdp.lines().filter(|line| !line.starts_with(missing)).flat_map(|line| [line, "\r\n"]).collect();
             (awaiting(role), awaited(role, rest).encode())

@@ -4,7 +4,7 @@
 //! other browser's UDP socket has room for some 56 full datagrams: what is lost there halves the window, again and again, and a
 //! path of 50 ms carries 1 MB/s. Nobody can slow a browser's SCTP down, but it sends no more than it is handed. So it is handed a
 //! little at a time, and little waits in it (the native side does the same to datagrams: `native/pacer.rs`). Measured between
-//! two tabs, 50 ms: some 40 datagrams were lost at once before, and hardly one now; the rate is 2.2 times the bare channel's, in Firefox 1.4 times.
+//! two tabs, 50 ms: of 12 MiB a bare channel loses 140 to 1,251 datagrams and ours none to 5; ours is 1.9 to 2.2 times as fast, in Firefox 1.4 to 1.6.
 
 /// The other end's first answer takes this long at least where a path is long, ms.
 const LONG_MS: u64 = 20;
