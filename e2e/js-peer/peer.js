@@ -112,6 +112,10 @@ function calls (libp2p) {
     send: async (peer, bytes, messageBytes) =>
       await on(peer, TRANSFER, stream => openSend(stream, bytes, messageBytes ?? undefined)),
     receive: async (peer, bytes) => await on(peer, TRANSFER, stream => openReceive(stream, bytes)),
+    close: async peer => {
+      await libp2p.hangUp(peerOf(peer))
+      return null
+    },
     closeAll: async () => {
       // A relayed connection cannot close in order once the relay's own has.
       const close = async connection => await connection.close().catch(error => connection.abort(error))

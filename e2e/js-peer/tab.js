@@ -26,6 +26,7 @@ export const identified = call('identified')
 export const echo = call('echo')
 export const send = call('send')
 export const receive = call('receive')
+export const close = call('close')
 export const closeAll = call('closeAll')
 
 function call (name) {

@@ -25,7 +25,7 @@ pub async fn transfer(stage: &Stage, contest: &Contest) -> Result<Sample> {
 fn sample(contest: &Contest, connect_ms: f64, received: Received) -> Result<Sample> {
     let expected = contest.bytes * contest.peers as u64;
     ensure!(received.bytes == expected, "{} bytes of {expected} arrived", received.bytes);
-    Ok(Sample { mb_s: received.mb_per_s(), connect_ms, buffered: None })
+    Ok(Sample { mb_s: received.mb_per_s(), connect_ms, ..Sample::default() })
 }
 
 async fn tab_to_tab(stage: &Stage, contest: &Contest) -> Result<Sample> {

@@ -64,6 +64,8 @@ const WARM_BYTES: u64 = 4 * 1024 * 1024;
 pub struct Sample {
     mb_s: f64,
     connect_ms: f64,
+    /// Of a page that has just been loaded: its program is compiled as it runs.
+    first_connect_ms: Option<f64>,
     /// The most that the sender had buffered.
     buffered: Option<u64>,
 }
@@ -81,6 +83,9 @@ impl Samples {
         self.each.entry(name.to_owned()).or_default().push(sample.mb_s);
         if contest.is_plain() {
             self.each.entry(format!("connect_ms_{name}")).or_default().push(sample.connect_ms);
+            if let Some(ms) = sample.first_connect_ms {
+                self.each.entry(format!("first_connect_ms_{name}")).or_default().push(ms);
+            }
         }
         if let Some(bytes) = sample.buffered {
             let who = if contest.who == Who::Js { "js" } else { "ours" };
