@@ -15,7 +15,12 @@ use bare::{accept, dial, listener, open, open_files, pair, transport};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{Multiaddr, PeerId, core::muxing::StreamMuxerExt, multiaddr::Protocol};
 use meganet_transport::{Census, Error, connection::Connection, proto::state::UNREAD_MAX_BYTES};
-use std::{future::poll_fn, io, net::UdpSocket, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    net::{SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_closed_request_is_answered_in_both_directions() {
@@ -150,6 +155,46 @@ async fn a_closed_connection_is_noticed_at_once_by_the_other_end() {
     drop(client);
     let gone = poll_fn(|context| server.poll_inbound_unpin(context));
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("noticed").expect_err("an end");
+}
+
+/// Carries datagrams between a dialler and this listener, and sends the dialler a stranger's as soon as DTLS begins.
+async fn beside_a_stranger(listener: SocketAddr, strange: Vec<u8>) -> SocketAddr {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut dialler, mut buffer) = (None, [0; 2_048]);
+        loop {
+            let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
+            let to = if from == listener { dialler } else { Some(listener) };
+            if from != listener {
+                dialler = Some(from);
+                // RFC 7983: how DTLS is told apart.
+                if (20..64).contains(&buffer[0]) {
+                    stranger.send_to(&strange, from).await.unwrap();
+                }
+            }
+            if let Some(to) = to {
+                socket.send_to(&buffer[..len], to).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_alert_ends_no_handshake() {
+    let (address, mut incoming) = listener().await;
+    let port = address.iter().find_map(|part| if let Protocol::Udp(port) = part { Some(port) } else { None }).unwrap();
+    // Fatal, "handshake_failure", unencrypted: RFC 6347 §4.1, RFC 5246 §7.2.
+    let alert = vec![21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40];
+    let between = beside_a_stranger(SocketAddr::from(([127, 0, 0, 1], port)), alert).await;
+    let through: Multiaddr = address
+        .iter()
+        .map(|part| if matches!(part, Protocol::Udp(_)) { Protocol::Udp(between.port()) } else { part })
+        .collect();
+    let (_, mut client) = dial(&mut transport().0, through).await.unwrap();
+    still_there(&mut client, &mut incoming.recv().await.unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

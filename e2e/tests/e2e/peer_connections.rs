@@ -29,6 +29,13 @@ const REFUSE: &str = "
     };
     return null;";
 
+/// Until `window.restore()` no data channel can be made, as in a connection that has no stream id left.
+const REFUSE_CHANNELS: &str = "
+    const own = RTCPeerConnection.prototype.createDataChannel;
+    window.restore = () => { RTCPeerConnection.prototype.createDataChannel = own; };
+    RTCPeerConnection.prototype.createDataChannel = () => { throw new DOMException('no id is left', 'OperationError'); };
+    return null;";
+
 /// A tab's ledger, as the transport keeps it, after its whole life.
 const SPEND: &str = "sessionStorage.setItem('libp2p-webrtc-peer-connections', '[400,0,[]]'); return null;";
 
@@ -92,6 +99,28 @@ fn a_browser_that_refuses_a_peer_connection_is_named_with_what_to_do_and_the_nex
             ensure!(error.contains(part), "no {part:?}: {error}");
         }
         browser.run::<Value>("window.restore(); return null;", &[]).await?;
+        tab.dial(&address).await?;
+        ensure!(tab.echo(&process.id, 10_000).await?, "no echo");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_data_channel_that_the_browser_refuses_costs_its_stream_and_not_the_tab() {
+    scenario::run("peer-connections-channel-refused", async |scenario| {
+        let pages = pages(scenario.dir()).await?;
+        let listen = json!({ "listen": ["/ip4/127.0.0.1/udp/0/webrtc-direct"] });
+        let process = TestPeer::process(scenario.dir(), Ours, listen).await?;
+        let address = process.address("webrtc-direct")?;
+        let browser = scenario.browser("tab").await?;
+        let tab = TestPeer::in_tab(&browser, &pages, Ours, Value::Null).await?;
+        tab.dial(&address).await?;
+        browser.run::<Value>(REFUSE_CHANNELS, &[]).await?;
+        ensure!(tab.echo(&process.id, 10_000).await.is_err(), "it has a stream without a channel");
+        let error = refused(&tab, &address).await?;
+        ensure!(error.contains("no id is left") && error.contains(&process.id), "{error}");
+        browser.run::<Value>("window.restore(); return null;", &[]).await?;
+        ensure!(tab.echo(&process.id, 10_000).await?, "the connection did not outlive it");
         tab.dial(&address).await?;
         ensure!(tab.echo(&process.id, 10_000).await?, "no echo");
         Ok(())

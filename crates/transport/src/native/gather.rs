@@ -170,4 +170,23 @@ mod tests {
         assert_eq!(gathered.locals.len(), gathered.candidates.len());
         assert!(!gathered.is_symmetric);
     }
+
+    #[tokio::test]
+    async fn a_stun_servers_absurd_answer_costs_only_itself() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let absurd = tokio::spawn(async move {
+            let mut buffer = [0; DATAGRAM_MAX_BYTES];
+            loop {
+                let (len, from) = server.recv_from(&mut buffer).await.unwrap();
+                let Some(Message::Request(transaction)) = stun::parse(&buffer[..len]) else { panic!("no request") };
+                let answer = stun::response(transaction, SocketAddr::from(([0, 0, 0, 0], 0)));
+                server.send_to(&answer, from).await.unwrap();
+            }
+        });
+        let gathered = gather(&[address]).await.unwrap();
+        assert!(!gathered.locals.is_empty());
+        assert_eq!(gathered.locals.len(), gathered.candidates.len());
+        absurd.abort();
+    }
 }
