@@ -14,6 +14,10 @@ use libp2p::{
 };
 use rustls_pki_types::PrivateKeyDer;
 
+/// A WebSocket's frame or message at most: it is made room for as soon as its length is told, before anybody says who it is. What
+/// libp2p puts into one, a Noise message, has less than 64 KiB.
+const WEBSOCKET_FRAME_MAX_BYTES: usize = 256 * 1024;
+
 pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, BuildError> {
     let certificate = match options.webrtc_certificate_pem {
         Some(pem) => Certificate::from_pem(&pem),
@@ -35,6 +39,7 @@ pub(crate) fn build(identity: &Keypair, options: Options) -> Result<Built, Build
         .authenticate(secure()?)
         .multiplex(yamux::Config::default());
     let mut websocket = libp2p_websocket::Config::new(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)));
+    websocket.set_max_data_size(WEBSOCKET_FRAME_MAX_BYTES);
     if let Some(WebSocketTls { certificates_der, key_der }) = options.websocket_tls {
         // What is no key at all makes libp2p's constructor panic.
         PrivateKeyDer::try_from(key_der.as_slice()).map_err(|error| BuildError::Tls(error.to_owned()))?;

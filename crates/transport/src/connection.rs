@@ -48,6 +48,9 @@ pub enum Closed {
         "the remote peer broke off more than {INBOUND_BURST} streams, and went on faster than {INBOUND_PER_S} a second"
     )]
     Flooded,
+    /// What the other end sent took far more processor time than as many datagrams take.
+    #[error("what the remote peer sent cost this end far more than it carried")]
+    Costly,
     /// The other end opened a stream with an id that is this end's (RFC 8832 §6).
     #[error("the remote peer opened a stream with an id that only this end may use")]
     StreamId,
@@ -130,7 +133,7 @@ impl Shared {
 /// A connection that is over gives an [`io::Error`] with the [`Closed`] that says why inside, of the kind `NotConnected` for
 /// [`Closed::Local`], `ConnectionReset` for [`Closed::Remote`], `TimedOut` for [`Closed::Lost`], `InvalidData` for
 /// [`Closed::Violated`], [`Closed::StreamId`] and [`Closed::Certificate`], and `ConnectionAborted` for [`Closed::Flooded`],
-/// [`Closed::Overrun`] and [`Closed::Backend`]. A boxed muxer, as [`crate::build`] gives it, wraps it once more. Streams that are
+/// [`Closed::Costly`], [`Closed::Overrun`] and [`Closed::Backend`]. A boxed muxer, as [`crate::build`] gives it, wraps it once more. Streams that are
 /// not over fail with [`StreamError::ChannelClosed`] then.
 pub struct Connection(Arc<Shared>);
 
@@ -232,7 +235,7 @@ impl Inner {
             Closed::Remote => io::ErrorKind::ConnectionReset,
             Closed::Lost => io::ErrorKind::TimedOut,
             Closed::Violated(_) | Closed::StreamId | Closed::Certificate => io::ErrorKind::InvalidData,
-            Closed::Flooded | Closed::Overrun | Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
+            Closed::Flooded | Closed::Costly | Closed::Overrun | Closed::Backend(_) => io::ErrorKind::ConnectionAborted,
         };
         Some(io::Error::new(kind, closed))
     }
@@ -269,7 +272,7 @@ impl StreamMuxer for Connection {
         Poll::Pending
     }
 
-    /// A data channel takes data at once, so nobody waits for it to be open.
+    /// Nobody waits for the data channel to be open: what is written meanwhile waits in the stream.
     fn poll_outbound(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         let mut inner = self.0.lock();
         if let Some(error) = inner.error() {

@@ -6,7 +6,7 @@
 use crate::{
     clock,
     proto::{
-        frame::{DATA_MAX_BYTES, FRAME_MAX_BYTES, Frame},
+        frame::{DATA_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError},
         state::{self, CanWrite, Read, StreamError, UNREAD_TOGETHER_MAX_BYTES},
     },
 };
@@ -222,10 +222,10 @@ impl Channel {
         result
     }
 
-    /// A text message came: there is none in the protocol.
-    pub fn on_text(&self) -> StreamError {
+    /// A message came that no frames can be in: a text, or one that is too long.
+    pub fn on_malformed(&self, error: FrameError) -> StreamError {
         let mut inner = self.0.lock();
-        let error = inner.state.on_text();
+        let error = inner.state.on_malformed(error);
         inner.count_unread();
         inner.wake();
         error

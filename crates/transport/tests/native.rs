@@ -12,9 +12,18 @@
 mod bare;
 
 use bare::{accept, dial, listener, open, open_files, pair, transport};
-use futures::{AsyncReadExt, AsyncWriteExt};
-use libp2p::{Multiaddr, PeerId, core::muxing::StreamMuxerExt, multiaddr::Protocol};
-use meganet_transport::{Census, Error, connection::Connection, proto::state::UNREAD_MAX_BYTES};
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use libp2p::{
+    Multiaddr, PeerId, Transport as _,
+    core::{
+        muxing::StreamMuxerExt,
+        transport::{ListenerId, TransportEvent},
+    },
+    multiaddr::Protocol,
+};
+use meganet_transport::{
+    CONNECT_TIMEOUT, Census, Error, Options, connection::Connection, proto::state::UNREAD_MAX_BYTES,
+};
 use std::{
     future::poll_fn,
     io,
@@ -243,4 +252,41 @@ async fn strangers_cost_no_sockets_and_keep_nobody_out() {
     assert!(incoming.recv().await.is_some());
     // Other tests open theirs meanwhile.
     assert!(open_files() < before + 100, "{} files open, {before} before", open_files());
+}
+
+/// Room is made for a WebSocket's message as soon as its length is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_message_that_is_too_long_is_refused_before_it_comes() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let built = meganet_transport::build(&libp2p::identity::Keypair::generate_ed25519(), Options::default()).unwrap();
+    let mut transport = built.transport;
+    transport.listen_on(ListenerId::next(), "/ip4/127.0.0.1/tcp/0/ws".parse().unwrap()).unwrap();
+    let port = loop {
+        if let Some(TransportEvent::NewAddress { listen_addr, .. }) = transport.next().await {
+            break listen_addr.iter().find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None });
+        }
+    };
+    tokio::spawn(async move {
+        while let Some(event) = transport.next().await {
+            if let TransportEvent::Incoming { upgrade, .. } = event {
+                tokio::spawn(upgrade);
+            }
+        }
+    });
+    let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port.unwrap())).await.unwrap();
+    let hello = "GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
+    socket.write_all(hello.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(socket.read_u8().await.unwrap());
+    }
+    // RFC 6455 §5.2: final, binary, masked, with 64 bits of length; nothing follows.
+    let mut header = vec![0x82, 0xff];
+    header.extend((1_u64 << 27).to_be_bytes());
+    header.extend([0; 4]);
+    socket.write_all(&header).await.unwrap();
+    // Sooner than whoever says nothing is given up.
+    let end = tokio::time::timeout(CONNECT_TIMEOUT / 2, socket.read_to_end(&mut Vec::new())).await;
+    end.expect("it is waited for").ok();
 }

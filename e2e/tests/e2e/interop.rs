@@ -110,6 +110,60 @@ fn our_tabs_meet() {
     tabs("interop-ours-ours", (Ours, Options::default()), (Ours, Options::default()));
 }
 
+/// From now on this page's data channels send as one message what it hands them at once, up to 128 KiB: frames are a stream of
+/// bytes, and released versions of rust-libp2p join them.
+const JOIN: &str = "
+    const prototype = RTCDataChannel.prototype;
+    const { send, close } = prototype;
+    const waiting = new Map();
+    window.joined = 0;
+    const flush = channel => {
+        const parts = waiting.get(channel) ?? [];
+        waiting.delete(channel);
+        if (parts.length > 1) { window.joined += 1; }
+        if (parts.length > 0) { send.call(channel, join(parts)); }
+    };
+    const join = parts => {
+        const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+        let at = 0;
+        for (const part of parts) { whole.set(part, at); at += part.length; }
+        return whole;
+    };
+    prototype.send = function (data) {
+        const parts = waiting.get(this) ?? [];
+        if (parts.length === 0) { queueMicrotask(() => flush(this)); }
+        parts.push(Uint8Array.from(data));
+        waiting.set(this, parts);
+        if (parts.length >= 8) { flush(this); }
+    };
+    prototype.close = function () {
+        flush(this);
+        close.call(this);
+    };
+    return null;";
+
+#[test]
+fn frames_that_come_joined_in_one_message_are_read() {
+    scenario::run("interop-joined", async |scenario| {
+        let pages = pages(scenario.dir()).await?;
+        let relay = relay(scenario).await?;
+        let through = json!({ "relay": relay.address("webrtc-direct")? });
+        let (joining, reading) = (scenario.browser("joining").await?, scenario.browser("reading").await?);
+        let reader = TestPeer::in_tab(&reading, &pages, Ours, through.clone()).await?;
+        let joiner = TestPeer::in_tab(&joining, &pages, Ours, through).await?;
+        joining.run::<Value>(JOIN, &[]).await?;
+        joiner.dial(&reader.address("/webrtc/")?).await?;
+        // It is connected to the relay already.
+        for reader in [&reader, &relay] {
+            ensure!(joiner.echo(&reader.id, ECHO_BYTES).await?, "{} read something else", reader.name);
+            joiner.send(&reader.id, BULK_BYTES / 4, WRITE_BYTES).await?;
+        }
+        let joined: u64 = joining.run("return window.joined;", &[]).await?;
+        ensure!(joined > 10, "{joined} messages were joined");
+        Ok(())
+    });
+}
+
 #[test]
 fn our_tab_and_a_js_tab_dial_each_other() {
     tabs("interop-ours-js", (Ours, Options::default()), (Js, Options::default()));

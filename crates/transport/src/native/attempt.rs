@@ -3,7 +3,8 @@
 use super::{
     Certificate,
     certificate::crypto,
-    driver::{BUFFERED_MAX_BYTES, DATAGRAMS_WAITING_MAX, Datagram, Driver, Report, TALK_WAITING_MAX, Wake},
+    driver::{BUFFERED_MAX_BYTES, DATAGRAMS_WAITING_MAX, Datagram, Driver},
+    talk::{Report, TALK_WAITING_MAX, Wake},
 };
 use crate::{
     census::{Census, Counted, Kind},

@@ -6,6 +6,7 @@ use str0m::{config::CryptoProvider, config::DtlsCert};
 
 /// Why a certificate is of no use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CertificateError {
     /// The platform could make none.
     #[error("no certificate could be made")]

@@ -1,17 +1,23 @@
 //! One connection's task: str0m decides, this moves datagrams, data and time.
 
 use super::{
+    effort::Effort,
     pacer::Pacer,
     quarantine::Quarantine,
+    talk::{Order, Report, Wake, next_order},
     window::{WINDOW_MAX_BYTES, Window},
 };
 use crate::{
     census::{Census, Counted, Kind},
     clock,
     connection::{Backend, Closed},
-    proto::{fingerprint::Fingerprint, frame::FRAME_MAX_BYTES, signal::INIT_LABEL},
+    proto::{
+        fingerprint::Fingerprint,
+        frame::{FRAME_MAX_BYTES, FrameError},
+        signal::INIT_LABEL,
+    },
     rate::Rate,
-    stream::{Channel, Notify},
+    stream::Channel,
 };
 use bytes::Bytes;
 use std::{
@@ -24,7 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 use str0m::{
-    Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcError,
+    Event, IceConnectionState, Input, Output, Rtc, RtcError,
     channel::{ChannelConfig, ChannelId},
     net::{Protocol, Receive, Transmit},
 };
@@ -41,8 +47,9 @@ const RESETS_AT_ONCE: u32 = 256;
 const RESETS_PER_S: u32 = 400;
 /// What has to wait for that is tried again after this.
 pub(super) const RESET_PAUSE: Duration = Duration::from_millis(10);
-/// Addresses of the other end that are known: its candidates, and how they look from outside.
-const SOURCES_MAX: usize = 128;
+/// Addresses of the other end that are known: its candidates, and how they look from outside. ICE keeps a way for each, and
+/// walks them all.
+const SOURCES_MAX: usize = 64;
 /// Datagrams taken in before streams are looked after again.
 const DATAGRAMS_AT_ONCE: usize = 32;
 /// So many datagrams that wait are a burst.
@@ -69,32 +76,6 @@ pub(super) struct Datagram {
 /// A socket, and what str0m takes for its address.
 pub(super) type Local = (SocketAddr, Arc<UdpSocket>);
 
-/// What the connection's owner is told while connecting.
-#[derive(Debug)]
-pub(super) enum Report {
-    /// ICE and DTLS are done.
-    Connected {
-        /// The other end's.
-        certificate: Fingerprint,
-        /// Where it was found.
-        remote: Option<SocketAddr>,
-    },
-    /// The channel `init` is closed at both ends.
-    InitClosed,
-}
-
-/// What it may want meanwhile.
-#[derive(Debug)]
-pub(super) enum Order {
-    /// Try this way too.
-    AddCandidate(Candidate),
-    /// Close `init` once it is open.
-    CloseInit,
-}
-
-/// Reports and orders of one connection that wait.
-pub(super) const TALK_WAITING_MAX: usize = 64;
-
 /// The channel `init` of a connection that is signalled.
 enum Init {
     None,
@@ -105,16 +86,6 @@ enum Init {
         open: bool,
         close: bool,
     },
-}
-
-/// Wakes a driver.
-#[derive(Default)]
-pub(super) struct Wake(tokio::sync::Notify);
-
-impl Notify for Wake {
-    fn notify(&self) {
-        self.0.notify_one();
-    }
 }
 
 /// One stream's data channel.
@@ -157,6 +128,9 @@ pub(super) struct Driver {
     /// Where the other end was heard from.
     known: HashSet<SocketAddr>,
     resets: Rate,
+    /// Streams of the other end that are not kept; to be reset when there is a turn for it.
+    refused: VecDeque<ChannelId>,
+    effort: Effort,
     /// Whether the ids of streams that this end opens are odd, once one was.
     opens_odd: Option<bool>,
     lost_at: Option<Instant>,
@@ -196,6 +170,8 @@ impl Driver {
             remote: None,
             known: HashSet::new(),
             resets: Rate::new(RESETS_PER_S, RESETS_AT_ONCE),
+            refused: VecDeque::new(),
+            effort: Effort::default(),
             opens_odd: None,
             lost_at: None,
             close_by: None,
@@ -262,10 +238,11 @@ impl Driver {
             let now = Instant::now();
             let mut wake_at = self.look_after_streams().await?;
             if let Some(closed) = self.closed.take() {
-                if matches!(closed, Closed::Violated(_) | Closed::Flooded | Closed::StreamId) {
-                    // It is told that it has lost the connection.
-                    self.rtc.close()?;
-                    self.say_goodbye().await?;
+                let is_its_doing =
+                    matches!(closed, Closed::Violated(_) | Closed::Flooded | Closed::StreamId | Closed::Costly);
+                // It is told that it has lost the connection, if that can still be said.
+                if is_its_doing && self.rtc.close().is_ok() {
+                    let _ = self.say_goodbye().await;
                 }
                 return Ok(closed);
             }
@@ -298,6 +275,7 @@ impl Driver {
                 datagram = self.datagrams.recv() => match datagram {
                     None => return Ok(Closed::Local),
                     Some(datagram) => {
+                        self.effort.next_turn();
                         self.take_in(datagram)?;
                         for count in 1..DATAGRAMS_AT_ONCE {
                             // A browser's socket has room for some 150 small datagrams. When the last ones of a burst of
@@ -308,10 +286,16 @@ impl Driver {
                             if count % together == 0 {
                                 self.drain().await?;
                             }
+                            if self.effort.is_spent() {
+                                break;
+                            }
                             let Ok(datagram) = self.datagrams.try_recv() else { break };
                             self.take_in(datagram)?;
                         }
                         self.drain().await?;
+                        if self.effort.is_spent() {
+                            self.closed.get_or_insert(Closed::Costly);
+                        }
                     }
                 },
                 order = next_order(&mut self.orders) => match order {
@@ -357,19 +341,21 @@ impl Driver {
             if !self.rtc.accepts(&input) {
                 return Ok(());
             }
-            if self.known.len() < SOURCES_MAX {
-                self.known.insert(source);
+            if !self.known.contains(&source) && self.known.len() >= SOURCES_MAX {
+                return Ok(());
             }
+            self.known.insert(source);
         } else if !self.is_proven.load(Ordering::Relaxed) && !self.known.contains(&source) {
             return Ok(());
         }
-        self.rtc.handle_input(input)
+        self.effort.on_datagram();
+        self.effort.of(|| self.rtc.handle_input(input))
     }
 
     /// Does all that str0m wants done; when it wants to be called again.
     async fn drain(&mut self) -> Result<Instant, RtcError> {
         loop {
-            match self.rtc.poll_output()? {
+            match self.effort.of(|| self.rtc.poll_output())? {
                 Output::Timeout(at) => {
                     self.pacer.set_rate(self.window.pace(Instant::now()));
                     while let Some(datagram) = self.pacer.next(Instant::now()) {
@@ -382,6 +368,7 @@ impl Driver {
                     if !is_stun(&datagram.contents) {
                         self.remote = Some(datagram.destination);
                     }
+                    self.effort.on_datagram();
                     self.pacer.push(datagram);
                 }
                 Output::Event(event) => self.on_event(event),
@@ -396,7 +383,7 @@ impl Driver {
         self.drain().await.map(drop)
     }
 
-    /// A full socket buffer drops, as a network would; SCTP sends it again.
+    /// Where the socket's buffer is full this waits, and the others' tasks go on.
     async fn transmit(&self, datagram: &Transmit) {
         let from = |(address, _): &&Local| *address == datagram.source;
         let Some((_, socket)) = self.locals.iter().find(from).or(self.locals.first()) else { return };
@@ -429,7 +416,7 @@ impl Driver {
             Event::ChannelOpen(id, label) if matches!(self.init, Init::Expected) && label == INIT_LABEL => {
                 self.init = Init::Made { id, open: true, close: false };
             }
-            Event::ChannelOpen(id, _) if self.quarantine.contains(id) => {}
+            Event::ChannelOpen(id, _) if self.quarantine.contains(id) => self.quarantine.on_opened(&mut self.rtc, id),
             Event::ChannelClose(id) if self.quarantine.on_closed(id) => {}
             Event::ChannelOpen(id, _) if self.channels.contains_key(&id) => {
                 let own_id = self.rtc.direct_api().sctp_stream_id_by_channel_id(id);
@@ -450,7 +437,7 @@ impl Driver {
                 }
                 match self.backend.accept(clock::now_ms()) {
                     Ok(Some(channel)) => self.add(id, channel),
-                    Ok(None) => self.rtc.direct_api().close_data_channel(id),
+                    Ok(None) => self.refused.push_back(id),
                     Err(closed) => _ = self.closed.get_or_insert(closed),
                 }
             }
@@ -459,7 +446,7 @@ impl Driver {
                 let taken = if data.binary {
                     entry.channel.on_message(Bytes::from(data.data))
                 } else {
-                    Err(entry.channel.on_text())
+                    Err(entry.channel.on_malformed(FrameError::Text))
                 };
                 if let Err(error) = taken {
                     self.closed = self.closed.take().or_else(|| self.backend.on_violation(error));
@@ -500,6 +487,12 @@ impl Driver {
             wake_at = wake_at.min(at);
         }
         let mut over = Vec::new();
+        while !self.refused.is_empty() && self.resets.take(now_ms) {
+            over.extend(self.refused.pop_front());
+        }
+        if !self.refused.is_empty() {
+            wake_at = wake_at.min(Instant::now() + RESET_PAUSE);
+        }
         let held_back = self.held_back.as_ref().map(|(id, _)| *id);
         for (id, entry) in &mut self.channels {
             entry.channel.handle_timeout(now_ms);
@@ -511,7 +504,9 @@ impl Driver {
                 entry.closing = true;
                 over.push(*id);
             }
-            if let Some(at) = entry.channel.next_timeout() {
+            if !entry.closing
+                && let Some(at) = entry.channel.next_timeout()
+            {
                 wake_at = wake_at.min(Instant::now() + Duration::from_millis(at.saturating_sub(now_ms)));
             }
         }
@@ -559,7 +554,8 @@ impl Driver {
                     self.held_back = Some((id, message));
                     return None;
                 }
-                // It closed in between; its event is on the way, and tells the stream.
+                // It closed in between; its event is on the way, and tells the stream. Who takes no full frames is not connected to,
+                // see `sdp::check`.
                 Err(error) => tracing::debug!(%error, "a data channel took nothing"),
             }
         }
@@ -585,12 +581,4 @@ impl Driver {
 /// Whether a datagram is STUN's, as far as its first byte tells (RFC 7983).
 fn is_stun(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|first| *first < 4)
-}
-
-/// The next order; without an owner none comes.
-async fn next_order(orders: &mut Option<mpsc::Receiver<Order>>) -> Option<Order> {
-    match orders {
-        Some(orders) => orders.recv().await,
-        None => std::future::pending().await,
-    }
 }

@@ -3,11 +3,13 @@
 mod attempt;
 mod certificate;
 mod driver;
+mod effort;
 mod gather;
 mod listener;
 mod pacer;
 mod quarantine;
 mod signalled;
+mod talk;
 mod transport;
 mod window;
 

@@ -7,7 +7,7 @@
 use super::driver::RESET_PAUSE;
 use crate::census::Counted;
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 use str0m::{
@@ -23,7 +23,8 @@ pub(super) const HELD_MAX: usize = 4_096;
 /// Ids that are held.
 #[derive(Default)]
 pub(super) struct Quarantine {
-    held: HashSet<ChannelId>,
+    /// And whether they were let go before their channels were open.
+    held: HashMap<ChannelId, bool>,
     order: VecDeque<(Instant, ChannelId, Counted)>,
 }
 
@@ -35,18 +36,26 @@ impl Quarantine {
         }
         let config = ChannelConfig { negotiated: Some(stream_id), ..ChannelConfig::default() };
         let id = rtc.direct_api().create_data_channel(config);
-        self.held.insert(id);
+        self.held.insert(id, false);
         self.order.push_back((now + HELD_FOR, id, counted));
     }
 
     /// Whether a channel stands for a closed one.
     pub fn contains(&self, id: ChannelId) -> bool {
-        self.held.contains(&id)
+        self.held.contains_key(&id)
+    }
+
+    /// The channel that stands for a closed one is open: the id's last reset was answered. Where that took longer than the id was
+    /// held, it is closed only now, for before str0m would not have.
+    pub fn on_opened(&self, rtc: &mut Rtc, id: ChannelId) {
+        if self.held.get(&id) == Some(&true) {
+            rtc.direct_api().close_data_channel(id);
+        }
     }
 
     /// A channel was closed; whether it was one of these.
     pub fn on_closed(&mut self, id: ChannelId) -> bool {
-        self.held.remove(&id)
+        self.held.remove(&id).is_some()
     }
 
     /// Lets go of what was held long enough, as far as a stream may be reset for it; when to come back.
@@ -70,8 +79,9 @@ impl Quarantine {
 
     fn let_go_of_the_oldest(&mut self, rtc: &mut Rtc) {
         if let Some((_, id, _)) = self.order.pop_front()
-            && self.held.contains(&id)
+            && let Some(is_let_go) = self.held.get_mut(&id)
         {
+            *is_let_go = true;
             rtc.direct_api().close_data_channel(id);
         }
     }

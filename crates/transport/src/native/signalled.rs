@@ -6,8 +6,9 @@
 use super::{
     Certificate,
     certificate::crypto,
-    driver::{BUFFERED_MAX_BYTES, DATAGRAMS_WAITING_MAX, Driver, Local, Order, Report, TALK_WAITING_MAX, Wake},
+    driver::{BUFFERED_MAX_BYTES, DATAGRAMS_WAITING_MAX, Driver, Local},
     gather::{self, gather},
+    talk::{Order, Report, TALK_WAITING_MAX, Wake},
 };
 use crate::{
     census::Census,

@@ -35,6 +35,7 @@ pub struct Signalled {
 
 /// Why an address cannot be dialled or listened on by this transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AddressError {
     /// It is an address of another transport: try that one.
     #[error("not an address of this transport")]

@@ -46,6 +46,7 @@ pub struct Attempt {
 
 /// Why a USERNAME is none of this protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum UsernameError {
     /// It has no `:` between two fragments.
     #[error("the STUN user name has no two fragments")]

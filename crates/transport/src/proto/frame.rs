@@ -9,6 +9,8 @@ use prost::Message;
 
 /// A frame with its length prefix: what every browser takes as one message.
 pub const FRAME_MAX_BYTES: usize = 16_384;
+/// A message at most, from whoever joins frames: what descriptions of browsers and of str0m say that they take.
+pub const MESSAGE_MAX_BYTES: usize = 256 * 1024;
 /// Bytes around the data of a frame at most: length prefix 2, flag 2, tag and length of the data 3.
 const OVERHEAD_BYTES: usize = 7;
 /// Data in one frame at most.
@@ -65,6 +67,12 @@ pub enum FrameError {
     /// Its content is not the protobuf message of the specification.
     #[error("a frame's content is malformed")]
     Content,
+    /// A message is longer than this end says that it takes.
+    #[error("a message of {bytes} bytes, and {MESSAGE_MAX_BYTES} are allowed")]
+    Message {
+        /// What it has.
+        bytes: u32,
+    },
     /// A text message of its channel, where frames are binary.
     #[error("a text message")]
     Text,

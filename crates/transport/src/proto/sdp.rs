@@ -3,7 +3,7 @@
 //!
 //! A browser or backend parses a peer's description itself; what is checked here is only what must hold before it may.
 
-use super::{credentials::Ice, fingerprint::Fingerprint};
+use super::{credentials::Ice, fingerprint::Fingerprint, frame::FRAME_MAX_BYTES};
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
@@ -21,6 +21,7 @@ pub const CANDIDATE_MAX_BYTES: usize = 512;
 
 /// Why a description or candidate is not handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SdpError {
     /// Too large to be looked at.
     #[error("a session description of {bytes} bytes, and {SDP_MAX_BYTES} are allowed")]
@@ -43,6 +44,9 @@ pub enum SdpError {
     /// It has no valid fragment and password.
     #[error("the session description has no valid ICE credentials")]
     Credentials,
+    /// It says that its end does not take messages of a full frame's length.
+    #[error("the session description takes no messages of {FRAME_MAX_BYTES} bytes")]
+    MessageSize,
     /// A candidate that is malformed, or that points where no peer can be.
     #[error("the candidate is malformed or points where no peer can be")]
     Candidate,
@@ -148,6 +152,12 @@ pub fn check(sdp: &str) -> Result<usize, SdpError> {
     }
     fingerprint(sdp)?;
     ice(sdp)?;
+    // RFC 8841 §6: 0 is no limit, and 64 KiB where nothing is said.
+    let is_enough = |bytes: u64| bytes == 0 || bytes >= FRAME_MAX_BYTES as u64;
+    let takes_frames = |bytes: &str| bytes.trim().parse().is_ok_and(is_enough);
+    if !attributes(sdp, "max-message-size").all(takes_frames) {
+        return Err(SdpError::MessageSize);
+    }
     let mut count = 0;
     for candidate in attributes(sdp, "candidate") {
         count += 1;
@@ -272,6 +282,20 @@ mod tests {
 
     fn answer() -> String {
         direct_answer("1.2.3.4:1234".parse().unwrap(), Fingerprint([7; 32]), &ice_of("libp2p+webrtc+v1/abcdefgh"))
+    }
+
+    #[test]
+    fn who_takes_no_full_frames_is_refused() {
+        let named = "a=max-message-size:16384";
+        assert!(answer().contains(named));
+        for fine in ["a=max-message-size:0", "a=max-message-size:262144", "a=x:y"] {
+            assert!(check(&answer().replace(named, fine)).is_ok(), "{fine}");
+        }
+        for small in
+            ["a=max-message-size:16383", "a=max-message-size:1", "a=max-message-size:-1", "a=max-message-size:"]
+        {
+            assert_eq!(check(&answer().replace(named, small)), Err(SdpError::MessageSize), "{small}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub enum Message {
 
 /// Bytes that are no message: the attempt is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MessageError {
     /// The length says more than is looked at.
     #[error("a signalling message of {bytes} bytes, and {MESSAGE_MAX_BYTES} are allowed")]

@@ -151,10 +151,11 @@ impl Stream {
         }
     }
 
-    /// Takes a text message in, which is none of the protocol's whatever it says. It breaks the stream as a malformed frame does.
-    pub fn on_text(&mut self) -> StreamError {
+    /// A message came that no frames can be in, whatever it says: a text, or one that is too long. It breaks the stream as a
+    /// malformed frame does.
+    pub fn on_malformed(&mut self, error: FrameError) -> StreamError {
         self.decoder = Decoder::default();
-        let error = FrameError::Text.into();
+        let error = error.into();
         if self.error.is_none() {
             self.fail(error);
         }

@@ -261,7 +261,7 @@ fn a_text_message_breaks_the_stream_and_each_one_counts() {
     let mut stream = Stream::default();
     stream.on_message(encode(None, b"before").into()).unwrap();
     for _ in 0..3 {
-        assert_eq!(stream.on_text(), StreamError::Frame(FrameError::Text));
+        assert_eq!(stream.on_malformed(FrameError::Text), StreamError::Frame(FrameError::Text));
     }
     assert_eq!(stream.read(), Err(StreamError::Frame(FrameError::Text)));
     assert_eq!((stream.unread_bytes(), stream.next_frame()), (0, Some(Frame::flag(Flag::Reset))));

@@ -11,7 +11,7 @@ use crate::{
     proto::{
         sdp::Target,
         signal::{Input, Output, Role, SIGNALING_TIMEOUT, SignalError, Signalling},
-        signal_message::Decoder,
+        signal_message::{Decoder, Message},
     },
 };
 use futures::{
@@ -176,8 +176,17 @@ async fn trade<P: PeerConnection, S: AsyncRead + AsyncWrite + Unpin>(
                     machine.handle(Input::Description(sdp)).map_err(signalling)?;
                 }
                 Output::Send(message) => {
-                    writer.write_all(&message.encode()).await?;
-                    writer.flush().await?;
+                    let is_candidate = matches!(message, Message::Candidate(_));
+                    let bytes = message.encode();
+                    let sent = async {
+                        writer.write_all(&bytes).await?;
+                        writer.flush().await
+                    };
+                    match sent.await {
+                        // Who is connected already takes no more candidates, and this end may be about to be.
+                        Err(error) if is_candidate => tracing::debug!(%peer, %error, "a candidate was not told"),
+                        sent => sent?,
+                    }
                 }
                 Output::SetLocal(sdp) => backend.set_local(&sdp).await?,
                 Output::SetRemote(sdp) => backend.set_remote(&sdp).await?,

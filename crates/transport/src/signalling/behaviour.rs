@@ -54,6 +54,7 @@ pub const STRANGE_RELAYS_AT_ONCE: usize = 2;
 
 /// What a node may want to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// Both ends described themselves and no direct path was found between them. The relayed connection is still there. An
     /// attempt that failed in another way says nothing about paths, and is none of these.

@@ -6,7 +6,10 @@ use crate::{
     clock,
     connection::{Backend, Closed},
     pace::Pace,
-    proto::{frame::FRAME_MAX_BYTES, signal::INIT_LABEL},
+    proto::{
+        frame::{FrameError, MESSAGE_MAX_BYTES},
+        signal::INIT_LABEL,
+    },
     stream::{Channel, Notify},
     waiting::{Overrun, Waiting},
 };
@@ -35,7 +38,7 @@ const BUFFERED_MAX_BYTES: u32 = 1024 * 1024;
 const LOST_AFTER: Duration = Duration::from_secs(15);
 
 /// Events of one connection that wait for its task. It runs right after each callback and takes in all there are, so that more
-/// than a few are a sign of something else; in frames, these are the 32 MiB that may wait for readers.
+/// than a few are a sign of something else; in full frames, these are the 32 MiB that may wait for readers.
 const EVENTS_WAITING_MAX: usize = 2_048;
 
 /// The end that made `init` closes it at once. Firefox misses that when it comes with the opening (153: every other time from
@@ -70,8 +73,8 @@ impl Wake {
 pub(super) enum Event {
     Opened(RtcDataChannel),
     Message(u32, Bytes),
-    /// A text message.
-    Text(u32),
+    /// A message that no frames can be in.
+    Malformed(u32, FrameError),
     /// It opened, or has room again.
     Ready,
     Ended(u32),
@@ -253,13 +256,11 @@ impl Task {
             let data = event.dyn_ref::<MessageEvent>().map(MessageEvent::data);
             let bytes = data.and_then(|data| data.dyn_into::<js_sys::ArrayBuffer>().ok());
             events.push(match bytes {
-                Some(bytes) => {
-                    // Of one that is too long no more is looked at than shows that it is.
-                    let len = bytes.byte_length().min(FRAME_MAX_BYTES as u32 + 1);
-                    let bytes = js_sys::Uint8Array::new_with_byte_offset_and_length(&bytes, 0, len);
-                    Event::Message(id, bytes.to_vec().into())
+                Some(bytes) if bytes.byte_length() as usize > MESSAGE_MAX_BYTES => {
+                    Event::Malformed(id, FrameError::Message { bytes: bytes.byte_length() })
                 }
-                None => Event::Text(id),
+                Some(bytes) => Event::Message(id, js_sys::Uint8Array::new(&bytes).to_vec().into()),
+                None => Event::Malformed(id, FrameError::Text),
             });
         });
         let listeners = [
@@ -340,9 +341,9 @@ impl Task {
                         return Some(closed);
                     }
                 }
-                Event::Text(id) => {
+                Event::Malformed(id, error) => {
                     let Some(entry) = self.entries.get(&id) else { continue };
-                    if let Some(closed) = self.backend.on_violation(entry.channel.on_text()) {
+                    if let Some(closed) = self.backend.on_violation(entry.channel.on_malformed(error)) {
                         return Some(closed);
                     }
                 }
@@ -463,7 +464,8 @@ impl Entry {
     /// Hands one message to the browser; its size.
     fn send(&mut self, now_ms: u64) -> u32 {
         let Some(message) = self.channel.next_message() else { return 0 };
-        // Fails only on a channel that just closed; its event is on the way.
+        // Fails only on a channel that just closed; its event is on the way. Who takes no full frames is not connected to, see
+        // `sdp::check`.
         if self.data.send_with_u8_array(&message).is_err() {
             return 0;
         }

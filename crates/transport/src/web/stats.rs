@@ -79,7 +79,11 @@ mod tests {
         let same = chromium(json!("192.0.2.2"), json!("192.0.2.2"));
         let mapped = same.replace(r#""candidateType":"host""#, r#""candidateType":"srflx""#);
         assert_ne!(same, mapped);
-        assert_eq!(remote_host(&mapped), Some(IpAddr::from([192, 0, 2, 2])), "behind the same NAT is not on this machine");
+        assert_eq!(
+            remote_host(&mapped),
+            Some(IpAddr::from([192, 0, 2, 2])),
+            "behind the same NAT is not on this machine"
+        );
         let six = remote_host(&chromium(json!("abc.local"), json!("2001:db8::7")));
         assert_eq!(six, "2001:db8::7".parse().ok());
     }
