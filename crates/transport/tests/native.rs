@@ -10,6 +10,11 @@
 
 #[path = "support/bare.rs"]
 mod bare;
+#[path = "support/handshake.rs"]
+mod handshake;
+#[path = "support/liar.rs"]
+mod liar;
+mod support;
 
 use bare::{accept, dial, listener, open, open_files, pair, transport};
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
@@ -22,7 +27,9 @@ use libp2p::{
     multiaddr::Protocol,
 };
 use meganet_transport::{
-    CONNECT_TIMEOUT, Census, Error, Options, connection::Connection, proto::state::UNREAD_MAX_BYTES,
+    CONNECT_TIMEOUT, Census, Error, Options,
+    connection::{Closed, Connection},
+    proto::state::UNREAD_MAX_BYTES,
 };
 use std::{
     future::poll_fn,
@@ -220,6 +227,27 @@ async fn another_certificate_or_another_peer_is_no_connection() {
     assert_eq!(error.peer(), Some(&named), "{error}");
     let error = dial(&mut transport().0, address.with(Protocol::P2p(PeerId::random()))).await.unwrap_err();
     assert!(matches!(error, Error::WrongPeer { .. }), "{error}");
+}
+
+/// str0m keeps an entry for each stream that data comes on, declared or not, and walks them all.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_costs_far_more_than_it_sends_loses_its_connection() {
+    const UNDECLARED: usize = 6_000;
+    let (address, mut incoming) = listener().await;
+    let identity = libp2p::identity::Keypair::generate_ed25519();
+    let sending = tokio::spawn({
+        let address = address.clone();
+        async move { liar::send_undeclared(&address, &identity, UNDECLARED).await }
+    });
+    let mut victim = incoming.recv().await.unwrap();
+    let end = poll_fn(|context| victim.poll_inbound_unpin(context));
+    let error = tokio::time::timeout(Duration::from_secs(120), end).await.expect("an end").unwrap_err();
+    let closed = error.get_ref().and_then(|error| error.downcast_ref::<Closed>());
+    assert_eq!(closed, Some(&Closed::Costly), "{error}");
+    eprintln!("{} messages", sending.await.unwrap());
+    // Nobody else lost anything.
+    let (_, mut client) = dial(&mut transport().0, address).await.unwrap();
+    still_there(&mut client, &mut incoming.recv().await.unwrap()).await;
 }
 
 /// A STUN binding request with this user name (RFC 8489 §5, §14.3), without integrity: it costs its sender nothing.

@@ -348,7 +348,7 @@ impl Driver {
         } else if !self.is_proven.load(Ordering::Relaxed) && !self.known.contains(&source) {
             return Ok(());
         }
-        self.effort.on_datagram();
+        self.effort.on_datagram(self.channels.len() + self.quarantine.len());
         self.effort.of(|| self.rtc.handle_input(input))
     }
 
@@ -368,7 +368,7 @@ impl Driver {
                     if !is_stun(&datagram.contents) {
                         self.remote = Some(datagram.destination);
                     }
-                    self.effort.on_datagram();
+                    self.effort.on_datagram(self.channels.len() + self.quarantine.len());
                     self.pacer.push(datagram);
                 }
                 Output::Event(event) => self.on_event(event),

@@ -40,6 +40,11 @@ impl Quarantine {
         self.order.push_back((now + HELD_FOR, id, counted));
     }
 
+    /// How many are held.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
     /// Whether a channel stands for a closed one.
     pub fn contains(&self, id: ChannelId) -> bool {
         self.held.contains_key(&id)

@@ -32,6 +32,8 @@ use tokio::net::UdpSocket;
 pub const SIGNALLING: StreamProtocol = StreamProtocol::new(PROTOCOL);
 /// A liar whose victim says nothing any more has lost its connection.
 const SILENCE: Duration = Duration::from_millis(1_500);
+/// Messages on undeclared streams between two looks at what comes.
+const AT_ONCE: usize = 8;
 /// Data channels that it lies on.
 const CHANNELS: usize = 5;
 /// Stream id of the data channel that carries Noise at a `webrtc-direct` listener.
@@ -154,12 +156,24 @@ pub async fn flood(mut stream: Stream, offers: bool, frames: usize) -> usize {
     } else {
         answer(&mut stream, &mut rtc, |answer| answer).await;
     }
-    lie(rtc, &socket, First::Init, frames).await
+    lie(rtc, &socket, First::Init, Lies::Malformed(frames)).await
 }
 
 /// Dials a `webrtc-direct` listener and floods it in the same way: once it has proven to be this identity, or without a word about
 /// who it is.
 pub async fn flood_directly(listener: &Multiaddr, identity: Option<&Keypair>, frames: usize) -> usize {
+    let (rtc, socket, first) = dial(listener, identity).await;
+    lie(rtc, &socket, first, Lies::Malformed(frames)).await
+}
+
+/// Dials a `webrtc-direct` listener and sends on so many streams that were never opened; how many messages it sent until the
+/// listener said nothing more.
+pub async fn send_undeclared(listener: &Multiaddr, identity: &Keypair, streams: usize) -> usize {
+    let (rtc, socket, first) = dial(listener, Some(identity)).await;
+    lie(rtc, &socket, first, Lies::Undeclared(streams)).await
+}
+
+async fn dial(listener: &Multiaddr, identity: Option<&Keypair>) -> (Rtc, UdpSocket, First) {
     let Direct { socket: victim, fingerprint: server, .. } = Direct::parse(listener).unwrap();
     let (mut rtc, socket) = begin().await;
     // Version 1: one string in all places.
@@ -177,7 +191,7 @@ pub async fn flood_directly(listener: &Multiaddr, identity: Option<&Keypair>, fr
     let noise = direct.create_data_channel(noise);
     let client = Fingerprint(direct.local_dtls_fingerprint().bytes.as_slice().try_into().unwrap());
     let handshake = identity.map(|identity| Handshake::new(identity, client, server));
-    lie(rtc, &socket, First::Noise(noise, handshake), frames).await
+    (rtc, socket, First::Noise(noise, handshake))
 }
 
 /// A description with the fingerprint of another certificate.
@@ -197,7 +211,7 @@ pub async fn connect_as_another(mut stream: Stream, offers: bool) {
     } else {
         answer(&mut stream, &mut rtc, of_another).await;
     }
-    lie(rtc, &socket, First::Init, 0).await;
+    lie(rtc, &socket, First::Init, Lies::Malformed(0)).await;
 }
 
 /// Offers in order, and then names so many candidates.
@@ -230,13 +244,32 @@ impl First {
     }
 }
 
-fn open_channels(rtc: &mut Rtc) {
-    for _ in 0..CHANNELS {
-        rtc.direct_api().create_data_channel(ChannelConfig::default());
+/// What it sends then.
+enum Lies {
+    /// So many malformed frames.
+    Malformed(usize),
+    /// Bytes on so many streams that it did not open.
+    Undeclared(usize),
+}
+
+impl Lies {
+    fn begin(&self, rtc: &mut Rtc, channels: &mut Vec<ChannelId>) {
+        match self {
+            Lies::Malformed(_) => {
+                for _ in 0..CHANNELS {
+                    rtc.direct_api().create_data_channel(ChannelConfig::default());
+                }
+            }
+            // Of which the other end is told nothing.
+            Lies::Undeclared(streams) => channels.extend((0..*streams as u16).map(|number| {
+                let config = ChannelConfig { negotiated: Some(1_000 + number), ..ChannelConfig::default() };
+                rtc.direct_api().create_data_channel(config)
+            })),
+        }
     }
 }
 
-async fn lie(mut rtc: Rtc, socket: &UdpSocket, mut first: First, frames: usize) -> usize {
+async fn lie(mut rtc: Rtc, socket: &UdpSocket, mut first: First, lies: Lies) -> usize {
     let (mut sent, mut is_open) = (0, false);
     let mut channels = Vec::new();
     let mut heard = Instant::now();
@@ -248,14 +281,17 @@ async fn lie(mut rtc: Rtc, socket: &UdpSocket, mut first: First, frames: usize) 
                 Output::Transmit(transmit) => {
                     let _ = socket.try_send_to(&transmit.contents, transmit.destination);
                 }
-                Output::Event(Event::Connected) if matches!(first, First::Noise(_, None)) => open_channels(&mut rtc),
+                Output::Event(Event::Connected) if matches!(first, First::Noise(_, None)) => {
+                    lies.begin(&mut rtc, &mut channels);
+                }
                 Output::Event(Event::ChannelOpen(id, label)) => match &first {
                     First::Noise(noise, _) if *noise == id => {}
                     First::Init if label == INIT_LABEL => {
                         if !std::mem::replace(&mut is_open, true) {
-                            open_channels(&mut rtc);
+                            lies.begin(&mut rtc, &mut channels);
                         }
                     }
+                    _ if matches!(lies, Lies::Undeclared(_)) => {}
                     _ => {
                         // One frame that opens it in order, then the rest.
                         channels.push(id);
@@ -280,7 +316,14 @@ async fn lie(mut rtc: Rtc, socket: &UdpSocket, mut first: First, frames: usize) 
                 assert!(matches!(written, Ok(true)), "{written:?}");
             }
         }
-        while sent < frames && !channels.is_empty() {
+        let (frames, at_once) = match lies {
+            Lies::Malformed(frames) => (frames, frames),
+            Lies::Undeclared(_) => (usize::MAX, AT_ONCE),
+        };
+        for _ in 0..at_once {
+            if sent == frames || channels.is_empty() {
+                break;
+            }
             let Some(mut channel) = rtc.channel(channels[sent % channels.len()]) else { break };
             if !matches!(channel.write(true, &malformed_frame(sent)), Ok(true)) {
                 break;
@@ -299,11 +342,12 @@ async fn lie(mut rtc: Rtc, socket: &UdpSocket, mut first: First, frames: usize) 
                 let destination = socket.local_addr().unwrap();
                 let receive = Receive { proto: Carrier::Udp, source, destination, contents };
                 let input = Input::Receive(Instant::now(), receive);
-                if rtc.accepts(&input) {
-                    rtc.handle_input(input).unwrap();
+                // It may be told that it has lost its connection.
+                if rtc.accepts(&input) && rtc.handle_input(input).is_err() {
+                    return sent;
                 }
             }
-            () = first.handshake() => open_channels(&mut rtc),
+            () = first.handshake() => lies.begin(&mut rtc, &mut channels),
             () = tokio::time::sleep(wait) => rtc.handle_input(Input::Timeout(Instant::now())).unwrap(),
         }
     }
