@@ -17,7 +17,7 @@ use libp2p::{
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 use meganet_transport::signalling::{
-    self, DirectOnly, HostsOnly, Only, OverWebSocket, Through, WithoutCircuits, WithoutWebSocket,
+    self, DirectOnly, Hosts, HostsOnly, Only, OverWebSocket, Through, WithoutCircuits, WithoutWebSocket,
 };
 use std::num::NonZeroU32;
 
@@ -57,12 +57,10 @@ impl Behaviour {
             .with_cache_size(0);
         let mut kademlia = kad::Behaviour::with_config(local, Records::new(local), kademlia_config());
         kademlia.set_mode(Some(if config.role.is_server() { kad::Mode::Server } else { kad::Mode::Client }));
+        let hosts = signalling.hosts().clone();
         Self {
             limits: connection_limits::Behaviour::new(connections_of(config.role)),
-            gate: Gate::new(
-                (config.role == Role::Tab).then_some(limits::LOOKUP_DIALS_PER_HOUR),
-                signalling.hosts().clone(),
-            ),
+            gate: Gate::new((config.role == Role::Tab).then_some(limits::LOOKUP_DIALS_PER_HOUR), hosts.clone()),
             // On relayed connections too: who is reached through a relay alone is shown by the agent it names, js-libp2p asks on
             // each connection, and one question is little for a circuit. There it names what is spoken there, so not the DHT.
             identify: Through::new(identify::Behaviour::new(identify)),
@@ -72,7 +70,7 @@ impl Behaviour {
             signalling,
             // Tabs too: when every server is gone, they signal for each other.
             relay: (config.role != Role::ShortLived)
-                .then(|| Through::new(relay::Behaviour::new(local, relay_config(content))))
+                .then(|| Through::new(relay::Behaviour::new(local, relay_config(content, hosts))))
                 .into(),
             streams: DirectOnly::new(libp2p_stream::Behaviour::new()),
             exchange: Only::new(libp2p_stream::Behaviour::new()),
@@ -111,8 +109,9 @@ fn kademlia_config() -> kad::Config {
     config
 }
 
-/// With `content` the relay carries as much of it as that grants, and else what signalling needs.
-fn relay_config(content: Option<ContentMeter>) -> relay::Config {
+/// With `content` the relay carries as much of it as that grants, and else what signalling needs. `hosts` are those of `/webrtc`
+/// connections.
+fn relay_config(content: Option<ContentMeter>, hosts: Hosts) -> relay::Config {
     let per_ip = NonZeroU32::new(limits::RESERVATIONS_PER_IP_PER_HOUR).unwrap_or(NonZeroU32::MIN);
     let mut config = relay::Config {
         // libp2p's own are a little less than this node's, and would stand in their place.
@@ -129,8 +128,9 @@ fn relay_config(content: Option<ContentMeter>) -> relay::Config {
     if let Some(meter) = content {
         config.max_circuit_bytes = limits::CONTENT_CIRCUIT_BYTES;
         config.max_circuit_duration = limits::CONTENT_CIRCUIT_DURATION;
-        let grants =
-            move |peer, address: &Multiaddr, _| meter.take(peer, gate::host(address), platform::monotonic_ms());
+        let grants = move |peer, address: &Multiaddr, _| {
+            meter.take(peer, gate::host_at(&hosts, &peer, address), platform::monotonic_ms())
+        };
         config.circuit_src_rate_limiters.push(Box::new(grants));
     }
     config.reservation_rate_per_ip(per_ip, limits::RESERVATION_DURATION)

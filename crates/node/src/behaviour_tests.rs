@@ -179,6 +179,24 @@ fn handshakes_under_way_are_bounded_in_both_directions_and_one_that_is_done_make
     by_hand.handle_pending_outbound_connection(late, None, &[], role).unwrap();
 }
 
+#[test]
+fn one_host_is_granted_its_share_of_content_circuits_over_webrtc_too() {
+    let hosts = Hosts::default();
+    let meter = ContentMeter::new(10 * limits::CONTENT_CIRCUIT_BYTES);
+    let mut config = relay_config(Some(meter), hosts.clone());
+    // Somebody new at this host.
+    let mut is_granted = |host: [u8; 4]| {
+        let peer = PeerId::random();
+        hosts.record(peer, Some(host.into()));
+        let address = Multiaddr::empty().with(Protocol::WebRTC).with(Protocol::P2p(peer));
+        let now = std::time::Instant::now();
+        config.circuit_src_rate_limiters.iter_mut().all(|limiter| limiter.try_next(peer, &address, now))
+    };
+    let share = 10 / limits::CONTENT_HOST_SHARE;
+    assert_eq!((0..20).filter(|_| is_granted([192, 0, 2, 1])).count(), share, "peer ids are free");
+    assert_eq!((0..20).filter(|_| is_granted([192, 0, 2, 2])).count(), 10 - share, "others have what is left");
+}
+
 /// What a test waits for takes a second on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A relay's events that wait to be looked at.

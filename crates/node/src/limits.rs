@@ -21,10 +21,17 @@ pub const CONNECTIONS_PER_PEER_MAX: u32 = 4;
 pub const CONNECTIONS_PER_IP_MAX: usize = 8;
 /// Inbound `/webrtc` connections of peers whose address a browser does not tell: half of a tab's.
 pub const CONNECTIONS_HIDDEN_MAX: usize = 16;
+/// Inbound connections from one /48 (IPv6), which may be all of one customer's; an address of a local network stands for itself.
+pub const CONNECTIONS_PER_NETWORK_MAX: usize = 32;
+/// Inbound circuits through one relay, and as many whose handshakes are under way. A tab has reservations at three: one of them
+/// alone must not fill its 24 inbound places with peers that it made up. A circuit is for signalling, and short.
+pub const CIRCUITS_INBOUND_PER_RELAY_MAX: usize = 8;
 /// Connections of one peer from one address that count as one there.
 pub const CONNECTIONS_PER_HOLDER_MAX: usize = 2;
 /// Handshakes of one IP address under way; loopback is exempt. Half-open connections of one host must not keep others out.
 pub const PENDING_PER_IP_MAX: usize = 8;
+/// The same of one /48 (IPv6): its 65,536 hosts have an eighth of [`PENDING_INBOUND_MAX`] together.
+pub const PENDING_PER_NETWORK_MAX: usize = 32;
 /// Outbound connections into one /24 (IPv4) or /48 (IPv6), or to one host of a private network; loopback is exempt.
 pub const OUTBOUND_PER_SUBNET_MAX: usize = 4;
 /// Handshakes under way, inbound and outbound.

@@ -15,7 +15,7 @@ const HOUR_MS: u64 = 3_600_000;
 struct Granted {
     at_ms: u64,
     to: PeerId,
-    /// Its host, unless that is this very machine or a relay.
+    /// Its host, unless that is this very machine, or nobody knows it.
     host: Option<IpAddr>,
 }
 

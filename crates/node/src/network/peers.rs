@@ -1,11 +1,11 @@
 //! Who this node is connected to, and at which addresses peers can be reached.
 
 use super::{memory::Good, reach::Reach};
-use crate::limits;
+use crate::{gate, limits};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 use meganet_transport::proto::address::Signalled;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -323,7 +323,8 @@ impl Peers {
         chosen.len() + came.len().min(limits::NEIGHBOURS_WANTED / 2)
     }
 
-    /// UDP addresses of connected servers' `webrtc-direct` listeners: each answers STUN there.
+    /// UDP addresses of connected servers' `webrtc-direct` listeners: each answers STUN there. One of each host, for only a few of
+    /// them are asked: a peer with several ports would be all that this node hears of its own address. Loopback is exempt.
     pub fn stun_servers(&self) -> Vec<SocketAddr> {
         let socket = |address: &Multiaddr| {
             let is_webrtc = address.iter().any(|part| matches!(part, Protocol::WebRTCDirect));
@@ -331,12 +332,11 @@ impl Peers {
                 address.iter().find_map(|part| if let Protocol::Udp(port) = part { Some(port) } else { None })?;
             is_webrtc.then_some(SocketAddr::new(ip_of(address)?, port))
         };
-        self.connected
-            .values()
-            .filter(|entry| entry.server)
-            .flat_map(|entry| &entry.verified)
-            .filter_map(socket)
-            .collect()
+        let mut hosts = HashSet::new();
+        let mut is_another = |address: &Multiaddr| gate::host(address).is_none_or(|host| hosts.insert(host));
+        let servers = self.connected.values().filter(|entry| entry.server);
+        let verified = servers.flat_map(|entry| &entry.verified);
+        verified.filter_map(|address| socket(address).filter(|_| is_another(address))).collect()
     }
 
     pub fn measured(&mut self, peer: PeerId, rtt: Duration) {
@@ -521,6 +521,26 @@ mod tests {
         let known = peers.addresses(&peer);
         assert_eq!((known.len(), &known[0]), (limits::ADDRESSES_PER_PEER_MAX, &at(299)));
         assert_eq!(known, peers.own_addresses(&peer), "full of what this node dialled");
+    }
+
+    #[test]
+    fn no_host_is_more_than_one_of_the_stun_servers() {
+        let mut peers = Peers::default();
+        let mut serves = |number: usize, host: &str, ports: std::ops::Range<u16>| {
+            let peer = PeerId::random();
+            let at = |port: u16| address(&format!("{host}/udp/{port}/webrtc-direct"));
+            peers.connected(peer, ConnectionId::new_unchecked(number), at(9), false);
+            peers.identified(peer, "", true, &ports.map(at).collect::<Vec<_>>());
+            let mut found: Vec<_> = peers.stun_servers().into_iter().map(|socket| socket.to_string()).collect();
+            found.sort();
+            found
+        };
+        assert_eq!(serves(1, "/ip4/1.2.3.4", 1..9), ["1.2.3.4:1"]);
+        assert_eq!(serves(2, "/ip4/5.6.7.8", 7..8), ["1.2.3.4:1", "5.6.7.8:7"]);
+        assert_eq!(serves(3, "/ip4/5.6.7.8", 7..8), ["1.2.3.4:1", "5.6.7.8:7"], "whoever it says it is");
+        assert_eq!(serves(4, "/ip6/2a00::1", 1..2).len(), 3);
+        assert_eq!(serves(5, "/ip6/2a00::2", 1..2).len(), 3, "an IPv6 host has many addresses");
+        assert_eq!(serves(6, "/ip4/127.0.0.1", 1..3).len(), 5, "loopback is exempt");
     }
 
     #[test]

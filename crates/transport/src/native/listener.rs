@@ -1,10 +1,10 @@
 //! A `webrtc-direct` listener: one UDP socket for all of its connections, and STUN for whoever asks.
 //!
 //! Datagrams go to connections by where they come from; a STUN request of somebody new begins one. Nothing is kept for a
-//! stranger before its request is well formed, and then only within bounds: half-open attempts in all and per address, and
-//! their rate. Where a request came from can be forged, and so can all that needs no answer: when there are too many attempts,
-//! in all or of one host, the oldest of them that has not done with ICE and DTLS makes room, for a forger never sees the
-//! answers that take it so far.
+//! stranger before its request is well formed, and then only within bounds: half-open attempts in all, per address and per IPv6
+//! network, and their rate. Where a request came from can be forged, and so can all that needs no answer: when there are too many
+//! attempts, in all or of one host or network, the oldest of them that has not done with ICE and DTLS makes room, for a forger
+//! never sees the answers that take it so far.
 
 use super::{
     Certificate,
@@ -37,6 +37,8 @@ use tokio::{net::UdpSocket, sync::mpsc};
 pub const HALF_OPEN_MAX: usize = 128;
 /// The same of one IP address (an IPv6 /64); loopback is exempt.
 pub const HALF_OPEN_PER_IP_MAX: usize = 8;
+/// The same of one IPv6 /48, which may be all of one customer's; local networks are exempt.
+pub const HALF_OPEN_PER_NETWORK_MAX: usize = 32;
 /// New attempts a second, after a burst of as many.
 pub const ATTEMPTS_PER_S: u32 = 200;
 /// Answers a second to STUN requests that are no attempt, after a burst of as many.
@@ -58,19 +60,45 @@ pub(super) struct Incoming {
 
 /// Attempts that are not authenticated yet.
 #[derive(Clone, Default)]
-struct HalfOpen(Arc<Mutex<HashMap<IpAddr, usize>>>, Arc<AtomicUsize>);
+struct HalfOpen(Arc<Mutex<HashMap<Group, usize>>>, Arc<AtomicUsize>);
 
 /// One attempt's place; given back when it is authenticated or dropped.
 pub(super) struct Place {
     table: HalfOpen,
-    host: IpAddr,
+    groups: Groups,
     _counted: Counted,
 }
 
-fn host_of(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 64)).into()),
+/// What is counted together. A host and its network may begin alike, and are two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Group {
+    /// An IPv6 host has a whole /64.
+    Host(IpAddr),
+    /// A /48.
+    Network(Ipv6Addr),
+}
+
+/// Those that one address is counted in; of two the narrower first.
+type Groups = [Option<Group>; 2];
+
+fn groups_of(ip: IpAddr) -> Groups {
+    let IpAddr::V6(six) = ip else { return [Some(Group::Host(ip)), None] };
+    let prefix = |bits: u32| Ipv6Addr::from(u128::from(six) & (u128::MAX << (128 - bits)));
+    // In a local network it would be the neighbours of a home or an office.
+    let is_local = six.is_unique_local() || six.is_unicast_link_local();
+    [Some(Group::Host(prefix(64).into())), (!is_local).then(|| Group::Network(prefix(48)))]
+}
+
+impl Group {
+    fn max(self) -> usize {
+        match self {
+            Group::Host(_) => HALF_OPEN_PER_IP_MAX,
+            Group::Network(_) => HALF_OPEN_PER_NETWORK_MAX,
+        }
+    }
+
+    fn has(self, ip: IpAddr) -> bool {
+        groups_of(ip).contains(&Some(self))
     }
 }
 
@@ -79,22 +107,27 @@ impl HalfOpen {
         self.1.load(Ordering::Relaxed) >= HALF_OPEN_MAX
     }
 
-    /// Whether this address's host has its share.
-    fn has_share(&self, from: IpAddr) -> bool {
+    /// The host of this address, or its network, if it has its share.
+    fn at_its_share(&self, from: IpAddr) -> Option<Group> {
+        if from.is_loopback() {
+            return None;
+        }
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_host = table.get(&host_of(from)).copied().unwrap_or(0);
-        of_host >= HALF_OPEN_PER_IP_MAX && !from.is_loopback()
+        let held = |group: &Group| table.get(group).copied().unwrap_or(0);
+        groups_of(from).into_iter().flatten().find(|group| held(group) >= group.max())
     }
 
     fn admit(&self, from: IpAddr, census: &Census) -> Option<Place> {
-        if self.is_full() || self.has_share(from) {
+        if self.is_full() || self.at_its_share(from).is_some() {
             return None;
         }
-        let host = host_of(from);
+        let groups = groups_of(from);
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *table.entry(host).or_default() += 1;
+        for group in groups.into_iter().flatten() {
+            *table.entry(group).or_default() += 1;
+        }
         self.1.fetch_add(1, Ordering::Relaxed);
-        Some(Place { table: self.clone(), host, _counted: census.count(Kind::HalfOpen) })
+        Some(Place { table: self.clone(), groups, _counted: census.count(Kind::HalfOpen) })
     }
 }
 
@@ -102,10 +135,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut table = self.table.0.lock().unwrap_or_else(PoisonError::into_inner);
         self.table.1.fetch_sub(1, Ordering::Relaxed);
-        if let Some(count) = table.get_mut(&self.host) {
-            *count -= 1;
-            if *count == 0 {
-                table.remove(&self.host);
+        for group in self.groups.into_iter().flatten() {
+            if let Some(count) = table.get_mut(&group) {
+                *count -= 1;
+                if *count == 0 {
+                    table.remove(&group);
+                }
             }
         }
     }
@@ -140,7 +175,7 @@ pub(super) struct Listener {
     order: VecDeque<SocketAddr>,
     half_open: HalfOpen,
     attempts: Rate,
-    /// Attempts that make room for another one of their host.
+    /// Attempts that make room for another one of their host or network.
     replaced: Rate,
     stun: Rate,
     census: Census,
@@ -256,11 +291,10 @@ impl Listener {
         if self.by_source.len() >= CONNECTIONS_MAX {
             return Err(Error::Busy);
         }
-        if self.half_open.has_share(from.ip()) {
-            // A host that has its share takes none of the others' turns, and clears nothing faster than they come.
+        if let Some(group) = self.half_open.at_its_share(from.ip()) {
+            // A host or network that has its share takes none of the others' turns, and clears nothing faster than they come.
             if self.replaced.take(now_ms) {
-                let host = host_of(from.ip());
-                self.let_go_of_the_oldest(|source| host_of(source.ip()) == host);
+                self.let_go_of_the_oldest(|source| group.has(source.ip()));
             }
         } else if !self.attempts.take(now_ms) {
             return Err(Error::Busy);
@@ -360,6 +394,50 @@ mod tests {
         drop(oldest);
         listener.ask(source(1, 100)).unwrap();
         assert!(listener.knows(source(1, 2)) && listener.knows(source(9, 1)));
+    }
+
+    /// A host of a /48, and one of its addresses.
+    fn source_v6(network: &str, host: u16, number: u16) -> SocketAddr {
+        SocketAddr::new(format!("{network}:{host:x}::{number:x}").parse().unwrap(), 1)
+    }
+
+    #[tokio::test]
+    async fn an_ipv6_network_at_its_share_loses_its_own_oldest_attempt_and_no_other_network_does() {
+        let (mut listener, mut incoming) = listener();
+        listener.local = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 1);
+        let (hosts, per_host) = (HALF_OPEN_PER_NETWORK_MAX / HALF_OPEN_PER_IP_MAX, HALF_OPEN_PER_IP_MAX as u16);
+        let (network, other) = ("2001:db8:1", source_v6("2001:db8:2", 0, 1));
+        listener.ask(other).unwrap();
+        let _other = incoming.recv().await.unwrap();
+        // The first host begins as the network does, and has its share none the less.
+        for host in 0..hosts as u16 {
+            (0..per_host).for_each(|number| listener.ask(source_v6(network, host, number)).unwrap());
+        }
+        let oldest = incoming.recv().await.unwrap();
+        let late = source_v6(network, 0xff, 1);
+        assert!(matches!(listener.ask(late), Err(Error::Busy)), "its place is not free yet");
+        assert!(!listener.knows(source_v6(network, 0, 0)) && listener.knows(source_v6(network, 0, 1)));
+        assert!(listener.knows(other), "it is older, and of another network");
+        drop(oldest);
+        listener.ask(late).unwrap();
+        assert!(listener.knows(late) && listener.knows(source_v6(network, 0, 1)) && listener.knows(other));
+    }
+
+    #[test]
+    fn places_are_given_back_to_host_and_network_and_neighbours_are_no_network() {
+        let (table, census) = (HalfOpen::default(), Census::default());
+        let ask = |network: &str, host: u16, number: u16| table.admit(source_v6(network, host, number).ip(), &census);
+        let of_host: Vec<_> = (0..100).filter_map(|number| ask("2001:db8:1", 7, number)).collect();
+        assert_eq!(of_host.len(), HALF_OPEN_PER_IP_MAX);
+        let of_network: Vec<_> = (8..100).filter_map(|host| ask("2001:db8:1", host, 1)).collect();
+        assert_eq!(of_host.len() + of_network.len(), HALF_OPEN_PER_NETWORK_MAX);
+        assert!(ask("2001:db8:2", 7, 1).is_some(), "others still get in");
+        drop(of_host);
+        assert!(ask("2001:db8:1", 7, 1).is_some());
+        let neighbours: Vec<_> = (0..50).filter_map(|host| ask("fd00:0:0", host, 1)).collect();
+        assert_eq!(neighbours.len(), 50, "a local network's hosts are counted one by one");
+        drop((of_network, neighbours));
+        assert!(table.0.lock().unwrap().is_empty() && table.1.load(Ordering::Relaxed) == 0);
     }
 
     #[tokio::test]
