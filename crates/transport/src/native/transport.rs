@@ -161,8 +161,10 @@ impl libp2p::core::Transport for Transport {
         if let Poll::Ready(Some(event)) = self.listeners.poll_next_unpin(context) {
             return Poll::Ready(event);
         }
-        // Nobody listens: what comes waits, and its makers run into their time-outs.
-        let Some(listener_id) = self.signalled else { return Poll::Pending };
+        let Some(listener_id) = self.signalled else {
+            self.link.turn_away(context);
+            return Poll::Pending;
+        };
         match self.link.poll_inbound(context) {
             Poll::Ready(signalling::Inbound { peer, opened }) => Poll::Ready(TransportEvent::Incoming {
                 listener_id,

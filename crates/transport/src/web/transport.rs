@@ -111,8 +111,10 @@ impl libp2p::core::Transport for Transport {
         if let Some(event) = self.events.pop_front() {
             return Poll::Ready(event);
         }
-        // Nobody listens: what comes waits, and its makers run into their time-outs.
-        let Some(listener_id) = self.listener else { return Poll::Pending };
+        let Some(listener_id) = self.listener else {
+            self.link.turn_away(context);
+            return Poll::Pending;
+        };
         self.link.poll_inbound(context).map(|signalling::Inbound { peer, opened }| TransportEvent::Incoming {
             listener_id,
             upgrade: signal(self.config.clone(), signal::Role::Responder, peer, opened).boxed(),
