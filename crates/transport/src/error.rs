@@ -98,6 +98,9 @@ pub enum Error {
         /// The other end.
         peer: Box<PeerId>,
     },
+    /// `/webrtc` is listened on, and one listener has all the attempts of others.
+    #[error("this node listens on /webrtc already: remove that listener before you make another")]
+    ListensAlready,
     /// Too many attempts at once; the peer tries again.
     #[error("too many connection attempts")]
     Busy,
@@ -172,6 +175,7 @@ impl Error {
             | Self::Budget(_)
             | Self::NotBegun { .. }
             | Self::Sdp(_)
+            | Self::ListensAlready
             | Self::Busy
             | Self::Backend(_)
             | Self::NotConnected
@@ -184,7 +188,12 @@ impl Error {
     #[must_use]
     pub fn is_own(&self) -> bool {
         match self {
-            Self::Budget(_) | Self::NotBegun { .. } | Self::Sdp(_) | Self::Busy | Self::Superseded { .. } => true,
+            Self::Budget(_)
+            | Self::NotBegun { .. }
+            | Self::Sdp(_)
+            | Self::ListensAlready
+            | Self::Busy
+            | Self::Superseded { .. } => true,
             Self::With { error, .. } => error.is_own(),
             _ => false,
         }

@@ -18,8 +18,11 @@ use futures::{FutureExt, StreamExt};
 use libp2p::PeerId;
 use libp2p_stream::OpenStreamError;
 use meganet_transport::proto::address::Signalled;
+use std::time::Duration;
 use support::{ECHO, Kind, Node, Seen, through};
 
+/// What does not wait for a limit takes no longer; an attempt may take 20 s.
+const SOON: Duration = Duration::from_secs(10);
 /// Dials one after the other between the same two.
 const REDIALS: usize = 100;
 
@@ -159,6 +162,28 @@ async fn a_private_peer_relays_for_others() {
     a.dial(through(&Signalled::short(middle.peer), b.peer)).await;
     a.direct(b.peer).await;
     a.echo(b.peer, 1 << 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_listen_tells_others_so_and_keeps_nothing_of_their_attempts() {
+    let (relay, mut a, mut b) =
+        (Node::new(Kind::Relay).await, Node::new(Kind::Private).await, Node::new(Kind::Private).await);
+    a.reserve(&relay.address).await;
+    b.reserve(&relay.address).await;
+    let listener = b.listener;
+    assert!(b.ask(move |swarm| swarm.remove_listener(listener)).await);
+    a.dial(through(&relay.address, b.peer)).await;
+    let failed = a.until("failure", |seen| matches!(seen, Seen::DialFailed(_)).then_some(()));
+    tokio::time::timeout(SOON, failed).await.expect("told at once, not when its time is up");
+    let over = async {
+        while b.ask(|swarm| swarm.behaviour().signalling.as_ref().unwrap().under_way()).await != (0, 0) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, over).await.expect("nothing is left of it");
+    // It dials as before, whichever of the two gives way to the other.
+    b.connect(a.peer, &relay.address).await;
+    b.echo(a.peer, 1_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

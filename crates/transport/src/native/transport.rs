@@ -35,7 +35,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 use tokio::sync::mpsc;
 
@@ -85,6 +85,9 @@ impl libp2p::core::Transport for Transport {
 
     fn listen_on(&mut self, id: ListenerId, address: Multiaddr) -> Result<(), TransportError<Error>> {
         if address::Signalled::is_listen(&address) {
+            if self.signalled.is_some() {
+                return Err(TransportError::Other(Error::ListensAlready));
+            }
             self.signalled = Some(id);
             return Ok(());
         }
@@ -109,6 +112,7 @@ impl libp2p::core::Transport for Transport {
             incoming: Some(incoming),
             interfaces,
             events,
+            waker: None,
         });
         Ok(())
     }
@@ -119,16 +123,14 @@ impl libp2p::core::Transport for Transport {
             self.events.push_back(TransportEvent::ListenerClosed { listener_id: id, reason: Ok(()) });
             return true;
         }
-        match self.listeners.iter_mut().find(|listener| listener.id == id) {
-            Some(listener) => {
-                listener.incoming = None;
-                true
-            }
-            None => false,
-        }
+        self.listeners.iter_mut().find(|listener| listener.id == id).is_some_and(Listening::close)
     }
 
-    fn dial(&mut self, address: Multiaddr, _: DialOpts) -> Result<Upgrade, TransportError<Error>> {
+    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Upgrade, TransportError<Error>> {
+        if options.role.is_listener() {
+            // Both ends dial at once where a NAT is to be opened. ICE does that here by itself, and says who is which end.
+            return Err(TransportError::MultiaddrNotSupported(address));
+        }
         match Direct::parse(&address) {
             Ok(direct) => {
                 let config = self.config.clone();
@@ -161,8 +163,10 @@ impl libp2p::core::Transport for Transport {
         if let Poll::Ready(Some(event)) = self.listeners.poll_next_unpin(context) {
             return Poll::Ready(event);
         }
-        // Nobody listens: what comes waits, and its makers run into their time-outs.
-        let Some(listener_id) = self.signalled else { return Poll::Pending };
+        let Some(listener_id) = self.signalled else {
+            self.link.turn_away(context);
+            return Poll::Pending;
+        };
         match self.link.poll_inbound(context) {
             Poll::Ready(signalling::Inbound { peer, opened }) => Poll::Ready(TransportEvent::Incoming {
                 listener_id,
@@ -205,29 +209,53 @@ struct Listening {
     bound: SocketAddr,
     address: Multiaddr,
     certificate: Certificate,
-    /// `None` once it was removed.
+    /// `None` once it was removed: what is left of `events` is said, and the stream ends.
     incoming: Option<mpsc::Receiver<Incoming>>,
     interfaces: Option<IfWatcher>,
     events: VecDeque<Event>,
+    /// Of whoever polled last: nothing else tells it of a removal.
+    waker: Option<Waker>,
 }
 
 impl Listening {
     fn poll_interfaces(&mut self, context: &mut Context<'_>) {
-        let Some(watcher) = &mut self.interfaces else { return };
-        while let Poll::Ready(event) = watcher.poll_if_event(context) {
-            let of = |ip| Direct::address(SocketAddr::new(ip, self.bound.port()), Some(self.certificate.fingerprint()));
-            let event = match event {
-                Ok(IfEvent::Up(net)) if net.addr().is_ipv4() == self.bound.is_ipv4() => {
-                    TransportEvent::NewAddress { listener_id: self.id, listen_addr: of(net.addr()) }
-                }
-                Ok(IfEvent::Down(net)) if net.addr().is_ipv4() == self.bound.is_ipv4() => {
-                    TransportEvent::AddressExpired { listener_id: self.id, listen_addr: of(net.addr()) }
-                }
-                Ok(_) => continue,
-                Err(error) => TransportEvent::ListenerError { listener_id: self.id, error: error.into() },
-            };
-            self.events.push_back(event);
+        while let Some(watcher) = &mut self.interfaces
+            && let Poll::Ready(event) = watcher.poll_if_event(context)
+        {
+            self.on_interface(event);
         }
+    }
+
+    fn on_interface(&mut self, event: io::Result<IfEvent>) {
+        let of = |ip| Direct::address(SocketAddr::new(ip, self.bound.port()), Some(self.certificate.fingerprint()));
+        let event = match event {
+            Ok(IfEvent::Up(net)) if net.addr().is_ipv4() == self.bound.is_ipv4() => {
+                TransportEvent::NewAddress { listener_id: self.id, listen_addr: of(net.addr()) }
+            }
+            Ok(IfEvent::Down(net)) if net.addr().is_ipv4() == self.bound.is_ipv4() => {
+                TransportEvent::AddressExpired { listener_id: self.id, listen_addr: of(net.addr()) }
+            }
+            Ok(_) => return,
+            Err(error) => {
+                // A watcher that is broken stays so, and would say it as often as it is asked.
+                self.interfaces = None;
+                TransportEvent::ListenerError { listener_id: self.id, error: error.into() }
+            }
+        };
+        self.events.push_back(event);
+    }
+
+    /// Listens no more, and says so; whether it listened.
+    fn close(&mut self) -> bool {
+        let is_open = self.incoming.take().is_some();
+        if is_open {
+            self.interfaces = None;
+            self.events.push_back(TransportEvent::ListenerClosed { listener_id: self.id, reason: Ok(()) });
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+        is_open
     }
 }
 
@@ -239,15 +267,7 @@ impl futures::Stream for Listening {
         if let Some(event) = self.events.pop_front() {
             return Poll::Ready(Some(event));
         }
-        let Some(incoming) = &mut self.incoming else {
-            return if self.bound.port() == 0 {
-                Poll::Ready(None)
-            } else {
-                // Told once; the stream ends after it.
-                self.bound.set_port(0);
-                Poll::Ready(Some(TransportEvent::ListenerClosed { listener_id: self.id, reason: Ok(()) }))
-            };
-        };
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         match incoming.poll_recv(context) {
             Poll::Ready(Some(Incoming { started, from, place })) => {
                 let upgrade = async move {
@@ -263,10 +283,13 @@ impl futures::Stream for Listening {
                 }))
             }
             Poll::Ready(None) => {
-                self.incoming = None;
-                self.poll_next(context)
+                self.close();
+                Poll::Ready(self.events.pop_front())
             }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                self.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
         }
     }
 }
@@ -309,4 +332,102 @@ async fn dial_version(config: Config, direct: Direct, version: Version) -> Resul
     .start()?;
     gather::listen(&[(local, socket)], &datagrams, &config.census);
     started.authenticated().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libp2p::{
+        core::{Endpoint, Transport as _, transport::PortUse},
+        multiaddr::Protocol,
+    };
+    use std::time::Duration;
+
+    fn transport() -> (Transport, signalling::Behaviour) {
+        Transport::new(Config {
+            identity: Keypair::generate_ed25519(),
+            certificate: Certificate::generate().unwrap(),
+            version_1: false,
+            stun: StunServers::default(),
+            census: Census::default(),
+        })
+    }
+
+    fn poll(transport: &mut Transport) -> Poll<Event> {
+        libp2p::core::Transport::poll(Pin::new(transport), &mut Context::from_waker(Waker::noop()))
+    }
+
+    fn is_closed(event: &Poll<Event>, id: ListenerId) -> bool {
+        matches!(event, Poll::Ready(TransportEvent::ListenerClosed { listener_id, reason: Ok(()) }) if *listener_id == id)
+    }
+
+    #[tokio::test]
+    async fn a_removed_listener_says_so_once_and_gives_its_port_back() {
+        let ((mut transport, _behaviour), id) = (transport(), ListenerId::next());
+        transport.listen_on(id, "/ip4/127.0.0.1/udp/0/webrtc-direct".parse().unwrap()).unwrap();
+        let Poll::Ready(TransportEvent::NewAddress { listen_addr, .. }) = poll(&mut transport) else {
+            panic!("no address")
+        };
+        assert!(poll(&mut transport).is_pending());
+        assert!(transport.remove_listener(id));
+        assert!(!transport.remove_listener(id), "it is removed already");
+        assert!(is_closed(&poll(&mut transport), id));
+        assert!(poll(&mut transport).is_pending(), "said once");
+        let port = listen_addr.iter().find_map(|part| if let Protocol::Udp(port) = part { Some(port) } else { None });
+        let address = SocketAddr::from(([127, 0, 0, 1], port.unwrap()));
+        let free = async {
+            while std::net::UdpSocket::bind(address).is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), free).await.expect("a free port");
+    }
+
+    #[tokio::test]
+    async fn a_broken_watcher_of_interfaces_says_so_once_and_is_asked_no_more() {
+        let (_sender, incoming) = mpsc::channel(1);
+        let mut listening = Listening {
+            id: ListenerId::next(),
+            bound: SocketAddr::from(([0, 0, 0, 0], 1)),
+            address: Multiaddr::empty(),
+            certificate: Certificate::generate().unwrap(),
+            incoming: Some(incoming),
+            interfaces: Some(IfWatcher::new().unwrap()),
+            events: VecDeque::new(),
+            waker: None,
+        };
+        listening.on_interface(Err(io::ErrorKind::BrokenPipe.into()));
+        assert!(listening.interfaces.is_none());
+        let mut context = Context::from_waker(Waker::noop());
+        let said = listening.poll_next_unpin(&mut context);
+        assert!(matches!(said, Poll::Ready(Some(TransportEvent::ListenerError { error: Error::Io(_), .. }))));
+        assert!(listening.poll_next_unpin(&mut context).is_pending(), "it goes on listening");
+    }
+
+    #[test]
+    fn the_listeners_part_in_a_dial_is_left_to_other_transports() {
+        let (mut transport, _behaviour) = transport();
+        let direct =
+            Direct::address(SocketAddr::from(([192, 0, 2, 1], 9)), Some(transport.config.certificate.fingerprint()));
+        for address in [direct, address::Signalled::short(PeerId::random())] {
+            let mut dial = |role| transport.dial(address.clone(), DialOpts { role, port_use: PortUse::New });
+            assert!(dial(Endpoint::Dialer).is_ok());
+            let refused = dial(Endpoint::Listener).err();
+            assert!(matches!(refused, Some(TransportError::MultiaddrNotSupported(named)) if named == address));
+        }
+    }
+
+    #[test]
+    fn a_second_listener_on_webrtc_is_refused_until_the_first_is_removed() {
+        let (mut transport, _behaviour) = transport();
+        let (first, second) = (ListenerId::next(), ListenerId::next());
+        let webrtc: Multiaddr = "/webrtc".parse().unwrap();
+        transport.listen_on(first, webrtc.clone()).unwrap();
+        let refused = transport.listen_on(second, webrtc.clone()).err();
+        assert!(matches!(refused, Some(TransportError::Other(Error::ListensAlready))), "{refused:?}");
+        assert!(!transport.remove_listener(second) && transport.remove_listener(first));
+        assert!(is_closed(&poll(&mut transport), first));
+        transport.listen_on(second, webrtc).unwrap();
+        assert!(transport.remove_listener(second));
+    }
 }

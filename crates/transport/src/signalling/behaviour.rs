@@ -318,27 +318,36 @@ impl Behaviour {
 
     /// Somebody signals.
     fn on_inbound(&mut self, peer: PeerId, id: ConnectionId, stream: Stream) {
+        let Some(replaced) = self.make_way(peer, clock::now_ms()) else { return };
+        let (attempt, opened) = self.begin(peer, Endpoint::Listener, id, stream);
+        let attempt = Attempt { replaced, ..attempt };
+        if self.inbound.try_send(Inbound { peer, opened }).is_ok() {
+            self.answering.insert(peer, attempt);
+        }
+    }
+
+    /// Ends what an attempt of this peer's takes the place of: the how manieth of its own. `None`: it is turned away.
+    fn make_way(&mut self, peer: PeerId, now_ms: u64) -> Option<u8> {
         self.settle(&peer);
         if self.dials.contains_key(&peer) && !gives_way(&self.local, &peer) {
             tracing::debug!(%peer, "dials too, and gives way");
-            return;
+            return None;
         }
-        let now_ms = clock::now_ms();
+        // Before anything ends for it.
+        if !link::is_ready(&mut self.inbound) {
+            return None;
+        }
         // Whoever dials anew has given up its dial before, as far as that can be seen; and not without end.
-        let replaced = match self.answering.get(&peer) {
-            Some(before) => before.replaceable(now_ms),
-            None => Some(0),
-        };
-        let Some(replaced) = replaced else {
+        let Some(replaced) = self.answering.get(&peer).map_or(Some(0), |before| before.replaceable(now_ms)) else {
             tracing::debug!(%peer, "signals already");
-            return;
+            return None;
         };
         if let Some(Attempt { displace, .. }) = self.answering.remove(&peer) {
             let _ = displace.send(Error::Busy);
         }
         if self.answering.len() >= INBOUND_ATTEMPTS_MAX && !self.make_room(now_ms) {
             tracing::debug!(%peer, "signals, and is turned away");
-            return;
+            return None;
         }
         match self.dials.remove(&peer) {
             Some(Stage::Opening { reply, .. }) => _ = reply.send(Err(Error::Superseded { peer: peer.into() })),
@@ -347,11 +356,7 @@ impl Behaviour {
             }
             None => {}
         }
-        let (attempt, opened) = self.begin(peer, Endpoint::Listener, id, stream);
-        let attempt = Attempt { replaced, ..attempt };
-        if self.inbound.try_send(Inbound { peer, opened }).is_ok() {
-            self.answering.insert(peer, attempt);
-        }
+        Some(replaced)
     }
 
     /// Ends the oldest attempt of others that is nothing but an open stream, or else is slow; whether there was one.

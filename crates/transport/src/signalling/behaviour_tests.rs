@@ -322,6 +322,30 @@ fn a_dial_that_nobody_waits_for_is_in_no_others_way_and_tries_no_further_relay()
 }
 
 #[test]
+fn a_dial_gives_way_to_an_attempt_that_the_transport_takes_and_to_no_other() {
+    for is_taken in [true, false] {
+        let Bench { link, mut behaviour, mut peer, .. } = Bench::new();
+        // Of two that dial at once the higher gives way.
+        if !gives_way(&behaviour.local, &peer) {
+            std::mem::swap(&mut behaviour.local, &mut peer);
+        }
+        let address = format!("/ip4/1.2.3.4/tcp/1/p2p/{}/p2p-circuit/webrtc/p2p/{peer}", PeerId::random());
+        behaviour.routes.learn(&address.parse().unwrap()).unwrap();
+        let (reply, mut opened) = oneshot::channel();
+        behaviour.on_request(Request { peer, reply });
+        // A transport that is gone takes no more than one that has its queue full.
+        let _link = is_taken.then_some(link);
+        assert_eq!(behaviour.make_way(peer, 0), is_taken.then_some(0));
+        if is_taken {
+            assert!(matches!(opened.try_recv(), Ok(Some(Err(Error::Superseded { .. })))));
+        } else {
+            assert!(matches!(opened.try_recv(), Ok(None)), "it goes on");
+        }
+        assert_eq!(behaviour.under_way(), (usize::from(!is_taken), 0));
+    }
+}
+
+#[test]
 fn a_dial_beyond_the_bound_is_refused_until_one_is_over() {
     let mut bench = Bench::new();
     let relay = PeerId::random();

@@ -10,7 +10,7 @@ use libp2p::{PeerId, swarm::Stream};
 use std::{
     pin::Pin,
     sync::{Arc, atomic::AtomicBool},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -104,6 +104,12 @@ impl Link {
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
+
+    /// Nobody listens: drops the attempts of others, and those of the next ones when they come. What waited here would keep its
+    /// connection open, and be in the way of this node's own dials to the same peer.
+    pub fn turn_away(&mut self, context: &mut Context<'_>) {
+        while self.poll_inbound(context).is_ready() {}
+    }
 }
 
 /// Gives a dial its time to come to a stream; what becomes of it says of whom.
@@ -121,6 +127,12 @@ pub(super) async fn displaced(receiver: &mut oneshot::Receiver<Error>) -> Error 
         // A dropped sender says nothing: the behaviour may be gone while the attempt goes on.
         Err(_) => std::future::pending().await,
     }
+}
+
+/// Whether the transport takes another attempt of somebody else's now.
+pub(super) fn is_ready(inbound: &mut mpsc::Sender<Inbound>) -> bool {
+    // Nobody is to be woken when it does: who is turned away tries again.
+    matches!(inbound.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
 }
 
 /// The next request.

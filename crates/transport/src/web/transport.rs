@@ -77,6 +77,9 @@ impl libp2p::core::Transport for Transport {
         if !address::Signalled::is_listen(&address) {
             return Err(TransportError::MultiaddrNotSupported(address));
         }
+        if self.listener.is_some() {
+            return Err(TransportError::Other(Error::ListensAlready));
+        }
         self.listener = Some(id);
         Ok(())
     }
@@ -90,7 +93,11 @@ impl libp2p::core::Transport for Transport {
         found
     }
 
-    fn dial(&mut self, address: Multiaddr, _: DialOpts) -> Result<Dial, TransportError<Error>> {
+    fn dial(&mut self, address: Multiaddr, options: DialOpts) -> Result<Dial, TransportError<Error>> {
+        if options.role.is_listener() {
+            // Both ends dial at once where a NAT is to be opened. ICE does that here by itself, and says who is which end.
+            return Err(TransportError::MultiaddrNotSupported(address));
+        }
         match Direct::parse(&address) {
             Ok(target) => return Ok(elsewhere(&self.config.census, dial_direct(self.config.clone(), target)).boxed()),
             Err(AddressError::Other) => {}
@@ -111,8 +118,10 @@ impl libp2p::core::Transport for Transport {
         if let Some(event) = self.events.pop_front() {
             return Poll::Ready(event);
         }
-        // Nobody listens: what comes waits, and its makers run into their time-outs.
-        let Some(listener_id) = self.listener else { return Poll::Pending };
+        let Some(listener_id) = self.listener else {
+            self.link.turn_away(context);
+            return Poll::Pending;
+        };
         self.link.poll_inbound(context).map(|signalling::Inbound { peer, opened }| TransportEvent::Incoming {
             listener_id,
             upgrade: signal(self.config.clone(), signal::Role::Responder, peer, opened).boxed(),

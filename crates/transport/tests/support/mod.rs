@@ -5,7 +5,7 @@
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm,
-    core::ConnectedPoint,
+    core::{ConnectedPoint, transport::ListenerId},
     identity::Keypair,
     multiaddr::Protocol,
     relay,
@@ -68,6 +68,8 @@ type Ask = Box<dyn FnOnce(&mut Swarm<Behaviour>) + Send>;
 /// A swarm in a task of its own.
 pub struct Node {
     pub peer: PeerId,
+    /// That of `/webrtc`.
+    pub listener: ListenerId,
     ask: mpsc::Sender<Ask>,
     pub seen: mpsc::Receiver<Seen>,
     pub streams: libp2p_stream::Control,
@@ -114,7 +116,7 @@ impl Node {
         };
         let config = Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(60));
         let mut swarm = Swarm::new(built.transport, behaviour, peer, config);
-        swarm.listen_on("/webrtc".parse().unwrap()).unwrap();
+        let listener = swarm.listen_on("/webrtc".parse().unwrap()).unwrap();
         let mut address = Multiaddr::empty();
         if is_relay {
             swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
@@ -179,7 +181,7 @@ impl Node {
                 let _ = tell.try_send(seen);
             }
         });
-        Self { peer, ask, seen, streams, raw, address, census }
+        Self { peer, listener, ask, seen, streams, raw, address, census }
     }
 
     pub async fn ask<T: Send + 'static>(&self, what: impl FnOnce(&mut Swarm<Behaviour>) -> T + Send + 'static) -> T {
