@@ -276,7 +276,8 @@ async fn lie(mut rtc: Rtc, socket: &UdpSocket, mut first: First, lies: Lies) -> 
     let mut buffer = vec![0; 2_048];
     loop {
         let until = loop {
-            match rtc.poll_output().unwrap() {
+            let Ok(output) = rtc.poll_output() else { return sent };
+            match output {
                 Output::Timeout(at) => break at,
                 Output::Transmit(transmit) => {
                     let _ = socket.try_send_to(&transmit.contents, transmit.destination);
