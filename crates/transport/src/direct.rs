@@ -55,7 +55,7 @@ pub(crate) async fn dial<F: Future<Output = Result<(PeerId, Connection), Error>>
     }
 }
 
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::connection::{self, Backend, Closed};
