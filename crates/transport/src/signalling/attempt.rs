@@ -39,7 +39,7 @@ pub(crate) type Waiting = oneshot::Sender<Result<(PeerId, Connection), Error>>;
 pub(crate) enum Progress {
     /// A candidate of this end, the JSON of an `RTCIceCandidateInit`.
     #[cfg_attr(
-        not(target_arch = "wasm32"),
+        all(not(target_arch = "wasm32"), not(test)),
         expect(dead_code, reason = "natively all candidates are in the description")
     )]
     Candidate(String),
@@ -348,6 +348,101 @@ mod tests {
         fn is_behind_symmetric_nat(&self) -> bool {
             false
         }
+    }
+
+    /// The stream of somebody who answers, is connected, and goes: it takes so many writes.
+    struct Gone {
+        answer: Deaf,
+        takes: usize,
+    }
+
+    impl AsyncRead for Gone {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.answer).poll_read(context, buffer)
+        }
+    }
+
+    impl AsyncWrite for Gone {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let Some(takes) = self.takes.checked_sub(1) else {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            };
+            self.takes = takes;
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Finds this once it has the other's answer.
+    struct Finds {
+        is_answered: bool,
+        progress: Vec<Progress>,
+    }
+
+    impl PeerConnection for Finds {
+        async fn offer(&mut self) -> Result<String, Error> {
+            Ok(description())
+        }
+
+        async fn answer(&mut self, _: &str) -> Result<String, Error> {
+            Ok(description())
+        }
+
+        async fn set_local(&mut self, _: &str) -> Result<(), Error> {
+            Ok(())
+        }
+
+        async fn set_remote(&mut self, _: &str) -> Result<(), Error> {
+            self.is_answered = true;
+            Ok(())
+        }
+
+        fn add_candidate(&mut self, _: &str, _: Target) {}
+
+        async fn progress(&mut self) -> Progress {
+            match self.progress.pop_if(|_| self.is_answered) {
+                Some(progress) => progress,
+                None => std::future::pending().await,
+            }
+        }
+
+        fn close_init(&mut self) {}
+
+        fn is_behind_symmetric_nat(&self) -> bool {
+            false
+        }
+    }
+
+    struct Quiet;
+
+    impl crate::stream::Notify for Quiet {
+        fn notify(&self) {}
+    }
+
+    #[tokio::test]
+    async fn a_candidate_that_nobody_takes_any_more_ends_no_attempt() {
+        let (waiting, mut connection) = oneshot::channel();
+        let (how_far, hosts, mut connected) = (HowFar::default(), Hosts::default(), Some(waiting));
+        let stream = Gone { answer: Deaf(Message::Answer(description()).encode()), takes: 1 };
+        let (made, _backend) = crate::connection::pair(std::sync::Arc::new(Quiet));
+        let candidate = Progress::Candidate(r#"{"candidate":"x"}"#.to_owned());
+        let progress = vec![Progress::InitClosed, Progress::Connected { connection: made, host: None }, candidate];
+        let mut backend = Finds { is_answered: false, progress };
+        let ends = (Role::Initiator, PeerId::random());
+        let traded = trade_within(TRADE_TIMEOUT, ends, (stream, &how_far, &hosts), &mut backend, &mut connected).await;
+        assert!(traded.is_ok(), "{:?}", traded.err());
+        assert!(matches!(connection.try_recv(), Ok(Some(Ok(_)))));
     }
 
     #[tokio::test]
