@@ -161,7 +161,8 @@ async fn a_thousand_streams_dropped_at_once_end_nothing_but_themselves() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), resting).await.expect("the ids are given back");
+    let given_back = tokio::time::timeout(Duration::from_secs(60), resting).await;
+    given_back.unwrap_or_else(|_| panic!("the ids are not given back: {:?}", client_census.counts()));
     still_there(&mut client, &mut server).await;
 }
 

@@ -45,6 +45,8 @@ pub(super) const DATAGRAM_MAX_BYTES: usize = 2_048;
 /// datagram, and one of more than 2,000 bytes, some 965 streams, ends the connection in str0m.
 const RESETS_AT_ONCE: u32 = 256;
 const RESETS_PER_S: u32 = 400;
+/// Streams whose resets the other end has not answered: it may be slow, and what is asked for meanwhile goes out together.
+const RESETS_UNANSWERED_MAX: usize = 512;
 /// What has to wait for that is tried again after this.
 pub(super) const RESET_PAUSE: Duration = Duration::from_millis(10);
 /// Addresses of the other end that are known: its candidates, and how they look from outside. ICE keeps a way for each, and
@@ -275,7 +277,7 @@ impl Driver {
                 datagram = self.datagrams.recv() => match datagram {
                     None => return Ok(Closed::Local),
                     Some(datagram) => {
-                        self.effort.next_turn();
+                        self.effort.begin();
                         self.take_in(datagram)?;
                         for count in 1..DATAGRAMS_AT_ONCE {
                             // A browser's socket has room for some 150 small datagrams. When the last ones of a burst of
@@ -293,6 +295,7 @@ impl Driver {
                             self.take_in(datagram)?;
                         }
                         self.drain().await?;
+                        self.effort.end();
                         if self.effort.is_spent() {
                             self.closed.get_or_insert(Closed::Costly);
                         }
@@ -493,14 +496,18 @@ impl Driver {
         if !self.refused.is_empty() {
             wake_at = wake_at.min(Instant::now() + RESET_PAUSE);
         }
+        let closing = self.channels.values().filter(|entry| entry.closing).count();
+        let unanswered = over.len() + closing + self.quarantine.unanswered();
+        let mut turns = RESETS_UNANSWERED_MAX.saturating_sub(unanswered);
         let held_back = self.held_back.as_ref().map(|(id, _)| *id);
         for (id, entry) in &mut self.channels {
             entry.channel.handle_timeout(now_ms);
-            if !entry.closing && held_back != Some(*id) && entry.channel.may_close(now_ms) {
+            if turns > 0 && !entry.closing && held_back != Some(*id) && entry.channel.may_close(now_ms) {
                 if !self.resets.take(now_ms) {
                     wake_at = wake_at.min(Instant::now() + RESET_PAUSE);
                     continue;
                 }
+                turns -= 1;
                 entry.closing = true;
                 over.push(*id);
             }

@@ -4,7 +4,7 @@
 //! never ends are looked through again for each new one, streams that nobody declared are walked at each poll. It is encrypted
 //! until it is there, so it cannot be told by its looks; it can by what it takes. An honest datagram takes 10 to 60 µs here.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a datagram may take, either way, µs.
 const PER_DATAGRAM_US: u64 = 250;
@@ -12,58 +12,79 @@ const PER_DATAGRAM_US: u64 = 250;
 const PER_STREAM_US: u64 = 6;
 /// What may be taken beyond that, µs.
 const AT_ONCE_US: u64 = 2_000_000;
-/// Of so many turns one is measured, and stands for the others: reading the clock is a call into the kernel.
-const MEASURED_ONE_IN: u32 = 4;
+
+/// What may still be taken, µs.
+#[derive(Debug)]
+struct Left(u64);
+
+impl Left {
+    fn took(&mut self, time: Duration) {
+        self.0 = self.0.saturating_sub(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn earn(&mut self, us: u64) {
+        self.0 = self.0.saturating_add(us).min(AT_ONCE_US);
+    }
+}
 
 /// The processor time that one connection may still take.
 #[derive(Debug)]
 pub(super) struct Effort {
-    left_us: u64,
-    turn: u32,
+    /// By the clock on the wall, which costs next to nothing to read, and runs while others work too.
+    passed: Left,
+    /// By the processor's, which is a call into the kernel: only while the other one has run down by half.
+    worked: Left,
+    is_counted: bool,
 }
 
 impl Default for Effort {
     fn default() -> Self {
-        Self { left_us: AT_ONCE_US, turn: 0 }
+        Self { passed: Left(AT_ONCE_US), worked: Left(AT_ONCE_US), is_counted: false }
     }
 }
 
 impl Effort {
-    /// Begins a turn: some datagrams, and what comes of them.
-    pub fn next_turn(&mut self) {
-        self.turn = self.turn.wrapping_add(1);
+    /// What is done from now on, the other end's datagrams have brought about.
+    pub fn begin(&mut self) {
+        self.is_counted = true;
     }
 
-    fn is_measured(&self) -> bool {
-        self.turn.is_multiple_of(MEASURED_ONE_IN)
+    /// What is done from now on, this end wants itself.
+    pub fn end(&mut self) {
+        self.is_counted = false;
     }
 
-    /// Does something, and counts what it takes in a turn that is measured.
+    /// Does something, and counts what it takes if the other end has brought it about.
     pub fn of<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let begun = self.is_measured().then(thread_time).flatten();
+        if !self.is_counted {
+            return work();
+        }
+        let before = self.is_suspect().then(thread_time).flatten();
+        let begun = Instant::now();
         let done = work();
-        if let (Some(begun), Some(ended)) = (begun, begun.and_then(|_| thread_time())) {
-            self.took(ended.saturating_sub(begun));
+        self.passed.took(begun.elapsed());
+        if let Some(before) = before
+            && let Some(after) = thread_time()
+        {
+            self.worked.took(after.saturating_sub(before));
         }
         done
     }
 
-    fn took(&mut self, time: Duration) {
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.left_us = self.left_us.saturating_sub(us.saturating_mul(MEASURED_ONE_IN.into()));
+    fn is_suspect(&self) -> bool {
+        self.passed.0 < AT_ONCE_US / 2
     }
 
     /// A datagram came or goes, of a connection with so many streams.
     pub fn on_datagram(&mut self, streams: usize) {
-        if self.is_measured() {
-            let earned_us = PER_DATAGRAM_US + PER_STREAM_US * streams as u64;
-            self.left_us = (self.left_us + earned_us * u64::from(MEASURED_ONE_IN)).min(AT_ONCE_US);
-        }
+        let us = PER_DATAGRAM_US + PER_STREAM_US * streams as u64;
+        self.passed.earn(us);
+        self.worked.earn(us);
     }
 
     /// It took too much.
     pub fn is_spent(&self) -> bool {
-        self.left_us == 0
+        self.worked.0 == 0
     }
 }
 
@@ -84,19 +105,14 @@ fn thread_time() -> Option<Duration> {
 mod tests {
     use super::*;
 
-    /// Turns of so many datagrams that take so long each, until it is spent.
-    fn turns(effort: &mut Effort, datagrams: u32, each_us: u64, max: u32) -> u32 {
-        for turn in 0..max {
+    /// Datagrams that take so long each, until it is spent; how many that were.
+    fn datagrams(effort: &mut Effort, each_us: u64, max: u64) -> u64 {
+        for number in 0..max {
             if effort.is_spent() {
-                return turn;
+                return number;
             }
-            effort.next_turn();
-            for _ in 0..datagrams {
-                effort.on_datagram(0);
-                if effort.is_measured() {
-                    effort.took(Duration::from_micros(each_us));
-                }
-            }
+            effort.on_datagram(0);
+            effort.worked.took(Duration::from_micros(each_us));
         }
         max
     }
@@ -104,33 +120,39 @@ mod tests {
     #[test]
     fn what_honest_datagrams_take_is_never_too_much() {
         let mut effort = Effort::default();
-        assert_eq!(turns(&mut effort, 32, PER_DATAGRAM_US - 1, 10_000), 10_000);
+        assert_eq!(datagrams(&mut effort, PER_DATAGRAM_US, 100_000), 100_000);
         // A burst of work that comes seldom.
-        effort.next_turn();
-        effort.turn = 0;
-        effort.took(Duration::from_millis(20));
-        assert!(!effort.is_spent());
+        effort.worked.took(Duration::from_millis(500));
+        assert_eq!(datagrams(&mut effort, PER_DATAGRAM_US, 100_000), 100_000);
     }
 
     #[test]
     fn what_takes_more_than_it_carries_is_soon_too_much() {
-        for (datagrams, each_us, at_most_us) in [(1, 1_000, 4_000_000), (32, 300, 14_000_000), (1, 500_000, 4_000_000)]
-        {
-            let turns = turns(&mut Effort::default(), datagrams, each_us, 10_000);
-            assert!(u64::from(turns * datagrams) * each_us <= at_most_us, "{turns} turns of {each_us} µs");
+        for (each_us, at_most_us) in [(1_000, 3_000_000), (300, 13_000_000), (500_000, 3_000_000)] {
+            let datagrams = datagrams(&mut Effort::default(), each_us, 100_000);
+            assert!(datagrams * each_us <= at_most_us, "{datagrams} datagrams of {each_us} µs");
         }
     }
 
     #[cfg(unix)]
     #[test]
-    fn only_the_time_of_this_thread_counts() {
-        let mut effort = Effort { turn: 0, ..Effort::default() };
-        effort.of(|| std::thread::sleep(Duration::from_millis(600)));
-        assert!(!effort.is_spent(), "{effort:?}");
-        effort.of(|| {
+    fn only_the_time_of_this_thread_counts_and_only_where_there_is_reason() {
+        let mut effort = Effort::default();
+        effort.begin();
+        let work = |ms| {
             let begun = thread_time().unwrap();
-            while thread_time().unwrap() - begun < Duration::from_millis(550) {}
-        });
+            while thread_time().unwrap() - begun < Duration::from_millis(ms) {}
+        };
+        effort.of(|| work(1_100));
+        assert!(effort.is_suspect() && effort.worked.0 == AT_ONCE_US, "{effort:?}");
+        effort.of(|| std::thread::sleep(Duration::from_millis(100)));
+        assert!(effort.worked.0 > AT_ONCE_US - 50_000, "{effort:?}");
+        effort.worked = Left(50_000);
+        effort.end();
+        effort.of(|| work(100));
+        assert!(!effort.is_spent(), "this end's own doing: {effort:?}");
+        effort.begin();
+        effort.of(|| work(50));
         assert!(effort.is_spent(), "{effort:?}");
     }
 }

@@ -23,9 +23,18 @@ pub(super) const HELD_MAX: usize = 4_096;
 /// Ids that are held.
 #[derive(Default)]
 pub(super) struct Quarantine {
-    /// And whether they were let go before their channels were open.
-    held: HashMap<ChannelId, bool>,
+    held: HashMap<ChannelId, Held>,
+    /// Of those, how many are neither open nor let go.
+    unanswered: usize,
     order: VecDeque<(Instant, ChannelId, Counted)>,
+}
+
+/// A channel that stands for a closed one.
+#[derive(Default)]
+struct Held {
+    /// The other end has answered the reset of the closed one.
+    is_open: bool,
+    is_let_go: bool,
 }
 
 impl Quarantine {
@@ -36,7 +45,8 @@ impl Quarantine {
         }
         let config = ChannelConfig { negotiated: Some(stream_id), ..ChannelConfig::default() };
         let id = rtc.direct_api().create_data_channel(config);
-        self.held.insert(id, false);
+        self.held.insert(id, Held::default());
+        self.unanswered += 1;
         self.order.push_back((now + HELD_FOR, id, counted));
     }
 
@@ -52,15 +62,26 @@ impl Quarantine {
 
     /// The channel that stands for a closed one is open: the id's last reset was answered. Where that took longer than the id was
     /// held, it is closed only now, for before str0m would not have.
-    pub fn on_opened(&self, rtc: &mut Rtc, id: ChannelId) {
-        if self.held.get(&id) == Some(&true) {
+    pub fn on_opened(&mut self, rtc: &mut Rtc, id: ChannelId) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        if !std::mem::replace(&mut held.is_open, true) && !held.is_let_go {
+            self.unanswered -= 1;
+        }
+        if held.is_let_go {
             rtc.direct_api().close_data_channel(id);
         }
     }
 
+    /// Streams of this end whose resets the other end has not answered, of those that are held.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
     /// A channel was closed; whether it was one of these.
     pub fn on_closed(&mut self, id: ChannelId) -> bool {
-        self.held.remove(&id).is_some()
+        let held = self.held.remove(&id);
+        self.unanswered -= usize::from(held.as_ref().is_some_and(|held| !held.is_open && !held.is_let_go));
+        held.is_some()
     }
 
     /// Lets go of what was held long enough, as far as a stream may be reset for it; when to come back.
@@ -84,9 +105,10 @@ impl Quarantine {
 
     fn let_go_of_the_oldest(&mut self, rtc: &mut Rtc) {
         if let Some((_, id, _)) = self.order.pop_front()
-            && let Some(is_let_go) = self.held.get_mut(&id)
+            && let Some(held) = self.held.get_mut(&id)
         {
-            *is_let_go = true;
+            held.is_let_go = true;
+            self.unanswered -= usize::from(!held.is_open);
             rtc.direct_api().close_data_channel(id);
         }
     }
