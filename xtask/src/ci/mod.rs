@@ -48,6 +48,9 @@ const RUSTDOCFLAGS: &str = "-D warnings -A rustdoc::private_intra_doc_links";
 /// What is linted for the tab.
 const WASM_CRATES: [&str; 5] = ["meganet-core", "meganet-transport", "meganet-node", "meganet-web-node", "meganet-app"];
 
+/// What is built without the rest of the workspace: by `run`, and by who uses the transport elsewhere.
+const ALONE: [&[&str]; 2] = [&["meganet-native-peer", "meganet-bootstrap"], &["meganet-transport"]];
+
 /// The package this program is: see [`NATIVE`].
 const XTASK: [&str; 2] = ["-p", "xtask"];
 
@@ -92,6 +95,10 @@ impl Step {
                     let mut clippy = workspace.cargo();
                     clippy.arg("clippy").args(packages).args(["--all-targets", "--", "-D", "warnings"]);
                     run_command(&mut clippy)?;
+                }
+                // A feature that only another crate of the workspace asks for is missing where that is not built.
+                for alone in ALONE {
+                    run_command(workspace.cargo().arg("check").args(alone.iter().flat_map(|name| ["-p", *name])))?;
                 }
                 Ok(())
             }
