@@ -4,10 +4,12 @@ use anyhow::{Context, Result, ensure};
 use meganet_e2e::{
     app::App,
     browser::Browser,
-    scenario,
+    scenario::{self, Scenario},
+    static_server::StaticServer,
     test_peer::{Kind::Ours, TestPeer, pages},
 };
 use serde_json::{Value, json};
+use std::rc::Rc;
 
 /// From now on `window.constructed` counts the peer connections that this page makes.
 const COUNT: &str = "
@@ -41,6 +43,27 @@ const SPEND: &str = "sessionStorage.setItem('libp2p-webrtc-peer-connections', '[
 
 async fn constructed(tab: &Browser) -> Result<u64> {
     tab.run("return window.constructed;", &[]).await
+}
+
+/// A tab, and a process at an address.
+struct Pair {
+    browser: Rc<Browser>,
+    tab: TestPeer,
+    process: TestPeer,
+    address: String,
+    _pages: StaticServer,
+}
+
+impl Pair {
+    async fn start(scenario: &mut Scenario) -> Result<Self> {
+        let pages = pages(scenario.dir()).await?;
+        let listen = json!({ "listen": ["/ip4/127.0.0.1/udp/0/webrtc-direct"] });
+        let process = TestPeer::process(scenario.dir(), Ours, listen).await?;
+        let address = process.address("webrtc-direct")?;
+        let browser = scenario.browser("tab").await?;
+        let tab = TestPeer::in_tab(&browser, &pages, Ours, Value::Null).await?;
+        Ok(Self { browser, tab, process, address, _pages: pages })
+    }
 }
 
 /// The error of a dial that must fail.
@@ -87,12 +110,7 @@ fn a_tab_begins_no_more_than_its_budget_within_an_hour_reloads_included() {
 #[test]
 fn a_browser_that_refuses_a_peer_connection_is_named_with_what_to_do_and_the_next_one_is_made() {
     scenario::run("peer-connections-refused", async |scenario| {
-        let pages = pages(scenario.dir()).await?;
-        let listen = json!({ "listen": ["/ip4/127.0.0.1/udp/0/webrtc-direct"] });
-        let process = TestPeer::process(scenario.dir(), Ours, listen).await?;
-        let address = process.address("webrtc-direct")?;
-        let browser = scenario.browser("tab").await?;
-        let tab = TestPeer::in_tab(&browser, &pages, Ours, Value::Null).await?;
+        let Pair { browser, tab, process, address, _pages } = Pair::start(scenario).await?;
         browser.run::<Value>(REFUSE, &[]).await?;
         let error = refused(&tab, &address).await?;
         for part in ["Cannot create so many PeerConnections", "close other tabs", process.id.as_str()] {
@@ -108,12 +126,7 @@ fn a_browser_that_refuses_a_peer_connection_is_named_with_what_to_do_and_the_nex
 #[test]
 fn a_data_channel_that_the_browser_refuses_costs_its_stream_and_not_the_tab() {
     scenario::run("peer-connections-channel-refused", async |scenario| {
-        let pages = pages(scenario.dir()).await?;
-        let listen = json!({ "listen": ["/ip4/127.0.0.1/udp/0/webrtc-direct"] });
-        let process = TestPeer::process(scenario.dir(), Ours, listen).await?;
-        let address = process.address("webrtc-direct")?;
-        let browser = scenario.browser("tab").await?;
-        let tab = TestPeer::in_tab(&browser, &pages, Ours, Value::Null).await?;
+        let Pair { browser, tab, process, address, _pages } = Pair::start(scenario).await?;
         tab.dial(&address).await?;
         browser.run::<Value>(REFUSE_CHANNELS, &[]).await?;
         ensure!(tab.echo(&process.id, 10_000).await.is_err(), "it has a stream without a channel");

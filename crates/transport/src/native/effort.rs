@@ -2,7 +2,8 @@
 //!
 //! Some of what the other end may send costs str0m and sctp-proto far more than it costs the sender: fragments of a message that
 //! never ends are looked through again for each new one, streams that nobody declared are walked at each poll. It is encrypted
-//! until it is there, so it cannot be told by its looks; it can by what it takes. An honest datagram takes 10 to 60 µs here.
+//! until it is there, so it cannot be told by its looks; it can by what it takes. Of an
+//! honest connection that opened and reset 1,000 streams one call in two took 13 to 36 µs here, one in a hundred 170 to 480.
 
 use std::time::{Duration, Instant};
 

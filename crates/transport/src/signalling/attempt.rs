@@ -317,39 +317,6 @@ mod tests {
         }
     }
 
-    /// Has a description and no more.
-    struct Idle;
-
-    impl PeerConnection for Idle {
-        async fn offer(&mut self) -> Result<String, Error> {
-            Ok(description())
-        }
-
-        async fn answer(&mut self, _: &str) -> Result<String, Error> {
-            Ok(description())
-        }
-
-        async fn set_local(&mut self, _: &str) -> Result<(), Error> {
-            Ok(())
-        }
-
-        async fn set_remote(&mut self, _: &str) -> Result<(), Error> {
-            Ok(())
-        }
-
-        fn add_candidate(&mut self, _: &str, _: Target) {}
-
-        async fn progress(&mut self) -> Progress {
-            std::future::pending().await
-        }
-
-        fn close_init(&mut self) {}
-
-        fn is_behind_symmetric_nat(&self) -> bool {
-            false
-        }
-    }
-
     /// The stream of somebody who answers, is connected, and goes: it takes so many writes.
     struct Gone {
         answer: Deaf,
@@ -384,7 +351,8 @@ mod tests {
         }
     }
 
-    /// Finds this once it has the other's answer.
+    /// Has a description, and finds this once it has the other's answer.
+    #[derive(Default)]
     struct Finds {
         is_answered: bool,
         progress: Vec<Progress>,
@@ -438,7 +406,7 @@ mod tests {
         let (made, _backend) = crate::connection::pair(std::sync::Arc::new(Quiet));
         let candidate = Progress::Candidate(r#"{"candidate":"x"}"#.to_owned());
         let progress = vec![Progress::InitClosed, Progress::Connected { connection: made, host: None }, candidate];
-        let mut backend = Finds { is_answered: false, progress };
+        let mut backend = Finds { progress, ..Finds::default() };
         let ends = (Role::Initiator, PeerId::random());
         let traded = trade_within(TRADE_TIMEOUT, ends, (stream, &how_far, &hosts), &mut backend, &mut connected).await;
         assert!(traded.is_ok(), "{:?}", traded.err());
@@ -454,7 +422,7 @@ mod tests {
         let limit = Duration::from_millis(50);
         // Without that end the test would wait for ever.
         let told = (stream, &how_far, &hosts);
-        let error = trade_within(limit, ends, told, &mut Idle, &mut connected).await.err();
+        let error = trade_within(limit, ends, told, &mut Finds::default(), &mut connected).await.err();
         assert!(
             matches!(error, Some(Error::Signalling { error: SignalError::TimedOut, .. })),
             "an unread answer says nothing about paths: {error:?}"
