@@ -70,7 +70,7 @@ pub async fn run(directory: &DataDir, options: PeerOptions, output: Output) -> R
         Some((certificate, key)) => Some(meganet_host::tls::load(certificate, key)?),
         None => None,
     };
-    raise_descriptor_limit();
+    meganet_host::limits::raise_open_files();
     let seed = secrets::identity(&directory.identity())?;
     let certificate = secrets::certificate(&directory.certificate(), || {
         meganet_transport::generate_certificate_pem().map_err(|error| error.to_string())
@@ -249,14 +249,5 @@ pub fn phase(phase: &Phase) -> String {
             format!("offline: {reason}; trying again in {} s", retry_in_ms.div_ceil(1000))
         }
         Phase::Stopped => "stopped".into(),
-    }
-}
-
-/// Takes as many file descriptors as the system allows: each connection needs one.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
 }

@@ -10,7 +10,10 @@ use meganet_bootstrap::{
     peers::ListCache,
     server::{self, BindError, Limits},
 };
-use meganet_host::listen::{self, ListenError};
+use meganet_host::{
+    limits,
+    listen::{self, ListenError},
+};
 use meganet_node::StartError;
 use meganet_transport::BuildError;
 use serde_json::json;
@@ -96,6 +99,7 @@ async fn run(args: Args) -> Result<(), Failure> {
     let p2p_listen =
         if args.p2p_listen.is_empty() { p2p::default_listen(args.listen) } else { args.p2p_listen.clone() };
     listen::check(&p2p_listen)?;
+    limits::raise_open_files();
     let tls = match args.tls_certificate.as_ref().zip(args.tls_key.as_ref()) {
         Some((certificate, key)) => Some(meganet_host::tls::load(certificate, key)?),
         None => None,

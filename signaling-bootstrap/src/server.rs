@@ -7,6 +7,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
+use meganet_node::{host_of, network_of};
 use std::{
     collections::HashMap,
     future::Future,
@@ -25,8 +26,10 @@ use tokio::{
 pub struct Limits {
     /// Connections at once; further ones wait in the system's queue.
     pub connections_max: usize,
-    /// Connections at once from one IP address; loopback is exempt.
-    pub connections_per_ip_max: usize,
+    /// Connections at once from one host, which has an IPv4 address or an IPv6 /64; loopback is exempt.
+    pub connections_per_host_max: usize,
+    /// The same of one IPv6 /48, which may be all of one customer's.
+    pub connections_per_network_max: usize,
     /// A request's line and headers must arrive within this, and a kept connection may idle this long.
     pub header_timeout: Duration,
     /// A connection ends after this, whatever it does: the app's largest file takes 4 minutes at 10 kB/s.
@@ -42,7 +45,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 1_024,
-            connections_per_ip_max: 64,
+            connections_per_host_max: 64,
+            connections_per_network_max: 256,
             header_timeout: Duration::from_secs(10),
             connection_lifetime: Duration::from_secs(300),
             header_max_bytes: HEADER_MAX_BYTES,
@@ -86,7 +90,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// Serves until `stop` resolves, then lets requests under way finish.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
-    let per_ip = PerIp::default();
+    let by_group = ByGroup::default();
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -95,7 +99,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
             () = &mut stop => break,
         };
         let Some((stream, from, place)) = accepted else { continue };
-        let Some(counted) = per_ip.enter(from.ip(), limits.connections_per_ip_max) else { continue };
+        let Some(counted) = by_group.enter(from.ip(), &limits) else { continue };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
@@ -138,34 +142,54 @@ async fn accept(
     }
 }
 
-/// Open connections by address; at most [`Limits::connections_max`] entries.
-#[derive(Clone, Default)]
-struct PerIp(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-struct Counted {
-    table: PerIp,
-    ip: IpAddr,
+/// What is counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Group {
+    Host(IpAddr),
+    Network(IpAddr),
 }
 
-impl PerIp {
-    fn enter(&self, ip: IpAddr, max: usize) -> Option<Counted> {
+/// Open connections by host and network; at most two entries for each of [`Limits::connections_max`].
+#[derive(Clone, Default)]
+struct ByGroup(Arc<Mutex<HashMap<Group, usize>>>);
+
+struct Counted {
+    table: ByGroup,
+    groups: [Option<Group>; 2],
+}
+
+impl ByGroup {
+    fn enter(&self, ip: IpAddr, limits: &Limits) -> Option<Counted> {
+        let ip = ip.to_canonical();
+        let mut groups = [Some(Group::Host(host_of(ip))), network_of(ip).map(Group::Network)];
+        if ip.is_loopback() {
+            groups = [None; 2];
+        }
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = table.entry(ip).or_default();
-        if *count >= max && !ip.is_loopback() {
+        let is_full = |group: Group| {
+            let max = match group {
+                Group::Host(_) => limits.connections_per_host_max,
+                Group::Network(_) => limits.connections_per_network_max,
+            };
+            table.get(&group).is_some_and(|count| *count >= max)
+        };
+        if groups.into_iter().flatten().any(is_full) {
             return None;
         }
-        *count += 1;
-        Some(Counted { table: self.clone(), ip })
+        groups.into_iter().flatten().for_each(|group| *table.entry(group).or_default() += 1);
+        Some(Counted { table: self.clone(), groups })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         let mut table = self.table.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = table.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                table.remove(&self.ip);
+        for group in self.groups.into_iter().flatten() {
+            if let Some(count) = table.get_mut(&group) {
+                *count -= 1;
+                if *count == 0 {
+                    table.remove(&group);
+                }
             }
         }
     }
@@ -175,20 +199,38 @@ impl Drop for Counted {
 mod tests {
     use super::*;
 
+    fn limits() -> Limits {
+        Limits { connections_per_host_max: 2, connections_per_network_max: 3, ..Limits::default() }
+    }
+
     #[test]
-    fn one_address_gets_its_share_and_loopback_any() {
-        let per_ip = PerIp::default();
-        let foreign: IpAddr = [203, 0, 113, 5].into();
-        let first = per_ip.enter(foreign, 2);
-        let second = per_ip.enter(foreign, 2);
+    fn one_host_gets_its_share_and_loopback_any() {
+        let by_group = ByGroup::default();
+        let enter = |ip: &str| by_group.enter(ip.parse().unwrap(), &limits());
+        let first = enter("203.0.113.5");
+        let second = enter("::ffff:203.0.113.5");
         assert!(first.is_some() && second.is_some());
-        assert!(per_ip.enter(foreign, 2).is_none());
-        assert!(per_ip.enter([203, 0, 113, 6].into(), 2).is_some(), "another address has its own share");
+        assert!(enter("203.0.113.5").is_none());
+        assert!(enter("203.0.113.6").is_some(), "another address has its own share");
         drop(first);
-        assert!(per_ip.enter(foreign, 2).is_some());
+        assert!(enter("203.0.113.5").is_some());
         drop(second);
-        assert!(per_ip.0.lock().unwrap().is_empty(), "closed connections leave nothing behind");
-        let local: Vec<_> = (0..5).map(|_| per_ip.enter([127, 0, 0, 1].into(), 2)).collect();
+        assert!(by_group.0.lock().unwrap().is_empty(), "closed connections leave nothing behind");
+        let local: Vec<_> = ["127.0.0.1", "::1"].into_iter().cycle().take(10).map(enter).collect();
         assert!(local.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn all_addresses_of_an_ipv6_host_have_one_share_and_so_have_all_hosts_of_a_network() {
+        let by_group = ByGroup::default();
+        let enter = |ip: &str| by_group.enter(ip.parse().unwrap(), &limits());
+        let held = [enter("2001:db8:1:7::1"), enter("2001:db8:1:7::2")];
+        assert!(enter("2001:db8:1:7::3").is_none(), "the host has its share");
+        let other = enter("2001:db8:1:8::1");
+        assert!(enter("2001:db8:1:9::1").is_none(), "the network has its share");
+        assert!(enter("2001:db8:2:7::1").is_some(), "another one has its own");
+        assert!(held.iter().chain([&other]).all(Option::is_some));
+        drop((held, other));
+        assert!(by_group.0.lock().unwrap().is_empty());
     }
 }

@@ -251,8 +251,9 @@ pub(crate) fn host(address: &Multiaddr) -> Option<IpAddr> {
     ip_of(address).map(host_of)
 }
 
-/// What one host has at least.
-fn host_of(ip: IpAddr) -> IpAddr {
+/// What one host has at least: an IPv4 address, an IPv6 /64.
+#[must_use]
+pub fn host_of(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 64)).into()),
@@ -274,8 +275,10 @@ fn subnet_of(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The network whose hosts may all be one customer's; `None` for IPv4, where addresses are dear.
-fn network_of(ip: IpAddr) -> Option<IpAddr> {
+/// The network whose hosts may all be one customer's, an IPv6 /48; of a local network the address itself. `None` for IPv4, where
+/// addresses are dear.
+#[must_use]
+pub fn network_of(ip: IpAddr) -> Option<IpAddr> {
     ip.is_ipv6().then(|| subnet_of(ip))
 }
 

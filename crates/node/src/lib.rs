@@ -32,6 +32,7 @@ mod sites;
 pub mod store;
 mod swarm;
 
+pub use gate::{host_of, network_of};
 pub use libp2p::{Multiaddr, PeerId};
 pub use network::StartError;
 pub use node::{EventStream, Node, NodeHandle};

@@ -274,7 +274,9 @@ impl Channel {
     /// When to call [`Channel::handle_timeout`] and [`Channel::may_close`] again, ms.
     pub fn next_timeout(&self) -> Option<u64> {
         let inner = self.0.lock();
-        let close = inner.over_since_ms.map(|since| since + OPENER_CLOSES_WITHIN.as_millis() as u64);
+        // What waits to be sent comes before, and whoever sends it looks here again.
+        let over_since_ms = inner.over_since_ms.filter(|_| !inner.has_message());
+        let close = over_since_ms.map(|since| since + OPENER_CLOSES_WITHIN.as_millis() as u64);
         inner.state.next_timeout().into_iter().chain(close).min()
     }
 

@@ -174,21 +174,36 @@ async fn a_closed_connection_is_noticed_at_once_by_the_other_end() {
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("noticed").expect_err("an end");
 }
 
-/// Carries datagrams between a dialler and this listener, and sends the dialler a stranger's as soon as DTLS begins.
-async fn beside_a_stranger(listener: SocketAddr, strange: Vec<u8>) -> SocketAddr {
+/// Who stands between a dialler and a listener.
+#[derive(Debug, Clone, Copy)]
+enum From {
+    /// Elsewhere, and knows where the dialler is.
+    Stranger,
+    /// On the way: it sends as the listener.
+    OnTheWay,
+}
+
+/// Carries datagrams between a dialler and this listener, and sends the dialler what `strange` makes of each of its own.
+async fn beside(
+    from: From,
+    listener: &Multiaddr,
+    strange: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
+) -> Multiaddr {
+    let port = listener.iter().find_map(|part| if let Protocol::Udp(port) = part { Some(port) } else { None }).unwrap();
+    let beyond = SocketAddr::from(([127, 0, 0, 1], port));
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let stranger = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
+    let between = socket.local_addr().unwrap().port();
     tokio::spawn(async move {
         let (mut dialler, mut buffer) = (None, [0; 2_048]);
         loop {
-            let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
-            let to = if from == listener { dialler } else { Some(listener) };
-            if from != listener {
-                dialler = Some(from);
-                // RFC 7983: how DTLS is told apart.
-                if (20..64).contains(&buffer[0]) {
-                    stranger.send_to(&strange, from).await.unwrap();
+            let (len, source) = socket.recv_from(&mut buffer).await.unwrap();
+            let to = if source == beyond { dialler } else { Some(beyond) };
+            if source != beyond {
+                dialler = Some(source);
+                let sender = if matches!(from, From::Stranger) { &stranger } else { &socket };
+                for datagram in strange(&buffer[..len]) {
+                    sender.send_to(&datagram, source).await.unwrap();
                 }
             }
             if let Some(to) = to {
@@ -196,20 +211,51 @@ async fn beside_a_stranger(listener: SocketAddr, strange: Vec<u8>) -> SocketAddr
             }
         }
     });
-    address
+    listener.iter().map(|part| if matches!(part, Protocol::Udp(_)) { Protocol::Udp(between) } else { part }).collect()
+}
+
+/// RFC 7983: how DTLS is told apart.
+fn is_dtls(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| (20..64).contains(first))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strangers_alert_ends_no_handshake() {
     let (address, mut incoming) = listener().await;
-    let port = address.iter().find_map(|part| if let Protocol::Udp(port) = part { Some(port) } else { None }).unwrap();
     // Fatal, "handshake_failure", unencrypted: RFC 6347 §4.1, RFC 5246 §7.2.
     let alert = vec![21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40];
-    let between = beside_a_stranger(SocketAddr::from(([127, 0, 0, 1], port)), alert).await;
-    let through: Multiaddr = address
-        .iter()
-        .map(|part| if matches!(part, Protocol::Udp(_)) { Protocol::Udp(between.port()) } else { part })
-        .collect();
+    let strange = move |bytes: &[u8]| if is_dtls(bytes) { vec![alert.clone()] } else { Vec::new() };
+    let through = beside(From::Stranger, &address, strange).await;
+    let (_, mut client) = dial(&mut transport().0, through).await.unwrap();
+    still_there(&mut client, &mut incoming.recv().await.unwrap()).await;
+}
+
+/// str0m falls over a failure whose integrity comes first: RFC 8489 §5, §14.5. It names a check of this agent, which is readable.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_with_its_integrity_first_ends_no_connection() {
+    let (address, mut incoming) = listener().await;
+    let strange = |bytes: &[u8]| match bytes.get(..20) {
+        Some(header @ [0, 1, ..]) => {
+            let mut failure = header.to_vec();
+            failure[..4].copy_from_slice(&[1, 0x11, 0, 24]);
+            failure.extend([0, 8, 0, 20]);
+            failure.resize(44, 7);
+            vec![failure]
+        }
+        _ => Vec::new(),
+    };
+    let through = beside(From::OnTheWay, &address, strange).await;
+    let (_, mut client) = dial(&mut transport().0, through).await.unwrap();
+    still_there(&mut client, &mut incoming.recv().await.unwrap()).await;
+}
+
+/// dimpl falls over an encrypted record that comes twice before it can be read: RFC 6347 §4.1.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_record_that_comes_twice_ends_no_handshake() {
+    let (address, mut incoming) = listener().await;
+    let early = vec![23, 254, 253, 0, 1, 0, 0, 0, 0, 0, 99, 0, 1, 0];
+    let strange = move |bytes: &[u8]| if is_dtls(bytes) { vec![early.clone(); 2] } else { Vec::new() };
+    let through = beside(From::OnTheWay, &address, strange).await;
     let (_, mut client) = dial(&mut transport().0, through).await.unwrap();
     still_there(&mut client, &mut incoming.recv().await.unwrap()).await;
 }

@@ -1,7 +1,9 @@
 //! One connection's task: str0m decides, this moves datagrams, data and time.
 
 use super::{
+    caught::caught,
     effort::Effort,
+    filter::{Filter, is_stun},
     pacer::Pacer,
     quarantine::Quarantine,
     talk::{Order, Report, Wake, next_order},
@@ -21,12 +23,9 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 use str0m::{
@@ -49,9 +48,8 @@ const RESETS_PER_S: u32 = 400;
 const RESETS_UNANSWERED_MAX: usize = 512;
 /// What has to wait for that is tried again after this.
 pub(super) const RESET_PAUSE: Duration = Duration::from_millis(10);
-/// Addresses of the other end that are known: its candidates, and how they look from outside. ICE keeps a way for each, and
-/// walks them all.
-const SOURCES_MAX: usize = 64;
+/// Hosts that DTLS went to: of two it is known already that they are not one.
+const REMOTES_MAX: usize = 2;
 /// Datagrams taken in before streams are looked after again.
 const DATAGRAMS_AT_ONCE: usize = 32;
 /// So many datagrams that wait are a burst.
@@ -95,6 +93,8 @@ struct Entry {
     channel: Channel,
     /// Closing was asked for; its end is still to come.
     closing: bool,
+    /// Something was handed to str0m that may not be acknowledged yet.
+    is_sending: bool,
     /// Both ends know its stream id without a word: it may be the other end's to use again.
     negotiated: bool,
     /// The stream id that this end chose, once it is known.
@@ -123,12 +123,9 @@ pub(super) struct Driver {
     orders: Option<mpsc::Receiver<Order>>,
     init: Init,
     quarantine: Quarantine,
-    /// Set once ICE and DTLS are done.
-    is_proven: Arc<AtomicBool>,
-    /// Where the way leads that ICE has chosen.
-    remote: Option<SocketAddr>,
-    /// Where the other end was heard from.
-    known: HashSet<SocketAddr>,
+    filter: Filter,
+    /// Where ICE let DTLS go.
+    remotes: Vec<IpAddr>,
     resets: Rate,
     /// Streams of the other end that are not kept; to be reset when there is a turn for it.
     refused: VecDeque<ChannelId>,
@@ -168,9 +165,8 @@ impl Driver {
             orders: Some(orders),
             init: Init::None,
             quarantine: Quarantine::default(),
-            is_proven: Arc::default(),
-            remote: None,
-            known: HashSet::new(),
+            filter: Filter::default(),
+            remotes: Vec::new(),
             resets: Rate::new(RESETS_PER_S, RESETS_AT_ONCE),
             refused: VecDeque::new(),
             effort: Effort::default(),
@@ -185,7 +181,7 @@ impl Driver {
 
     /// Has it known elsewhere when ICE and DTLS are done.
     pub fn tell_when_proven(&mut self, is_proven: Arc<AtomicBool>) {
-        self.is_proven = is_proven;
+        self.filter.tell_when_proven(is_proven);
     }
 
     /// The other end makes a channel `init`.
@@ -212,6 +208,7 @@ impl Driver {
         let entry = Entry {
             channel,
             closing: false,
+            is_sending: false,
             negotiated: false,
             own_id: None,
             _counted: self.census.count(Kind::Channels),
@@ -222,7 +219,7 @@ impl Driver {
 
     /// Runs until the connection is over.
     pub async fn run(mut self) {
-        let reason = match self.turn().await {
+        let reason = match caught(self.turn()).await {
             Ok(reason) => reason,
             // Descriptions are read elsewhere: this is what str0m says of another fingerprint than the description's.
             Err(RtcError::RemoteSdp(_)) => Closed::Certificate,
@@ -335,20 +332,9 @@ impl Driver {
     fn take_in(&mut self, Datagram { bytes, source, destination }: Datagram) -> Result<(), RtcError> {
         // What is no datagram of WebRTC is not for us.
         let Ok(contents) = bytes.as_slice().try_into() else { return Ok(()) };
-        let is_stun = is_stun(&bytes);
         let receive = Receive { proto: Protocol::Udp, source, destination, contents };
         let input = Input::Receive(Instant::now(), receive);
-        // A STUN message proves that its sender knows the password. Until DTLS is encrypted, it has to be from whom one came: a
-        // stranger's alert would end it.
-        if is_stun {
-            if !self.rtc.accepts(&input) {
-                return Ok(());
-            }
-            if !self.known.contains(&source) && self.known.len() >= SOURCES_MAX {
-                return Ok(());
-            }
-            self.known.insert(source);
-        } else if !self.is_proven.load(Ordering::Relaxed) && !self.known.contains(&source) {
+        if !self.filter.lets_through(&bytes, source, || self.rtc.accepts(&input)) {
             return Ok(());
         }
         self.effort.on_datagram(self.channels.len() + self.quarantine.len());
@@ -368,8 +354,9 @@ impl Driver {
                 }
                 Output::Transmit(datagram) => {
                     // ICE tries every way; all else, DTLS first, goes the one that it has chosen.
-                    if !is_stun(&datagram.contents) {
-                        self.remote = Some(datagram.destination);
+                    let to = datagram.destination.ip();
+                    if !is_stun(&datagram.contents) && self.remotes.len() < REMOTES_MAX && !self.remotes.contains(&to) {
+                        self.remotes.push(to);
                     }
                     self.effort.on_datagram(self.channels.len() + self.quarantine.len());
                     self.pacer.push(datagram);
@@ -398,12 +385,12 @@ impl Driver {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Connected => {
-                self.is_proven.store(true, Ordering::Relaxed);
+                self.filter.set_proven();
                 let direct = self.rtc.direct_api();
                 let digest = direct.remote_dtls_fingerprint().and_then(|found| found.bytes.as_slice().try_into().ok());
                 if let Some(digest) = digest {
-                    let (certificate, remote) = (Fingerprint(digest), self.remote);
-                    let _ = self.reports.try_send(Report::Connected { certificate, remote });
+                    let (certificate, remotes) = (Fingerprint(digest), self.remotes.clone());
+                    let _ = self.reports.try_send(Report::Connected { certificate, remotes });
                 }
             }
             Event::ChannelOpen(id, _) if matches!(self.init, Init::Made { id: init, .. } if init == id) => {
@@ -514,7 +501,9 @@ impl Driver {
             if !entry.closing
                 && let Some(at) = entry.channel.next_timeout()
             {
-                wake_at = wake_at.min(Instant::now() + Duration::from_millis(at.saturating_sub(now_ms)));
+                // What is due and has no turn yet is not asked again at once.
+                let wait = Duration::from_millis(at.saturating_sub(now_ms)).max(RESET_PAUSE);
+                wake_at = wake_at.min(Instant::now() + wait);
             }
         }
         for id in over {
@@ -545,10 +534,16 @@ impl Driver {
         self.held_back.is_some() || self.channels.values().any(|entry| entry.channel.has_message())
     }
 
-    /// Bytes that the other end has not acknowledged.
+    /// Bytes that the other end has not acknowledged. str0m walks all streams to find one: only those are asked for that may have
+    /// some.
     fn buffered_bytes(&mut self) -> usize {
-        let rtc = &mut self.rtc;
-        self.channels.keys().filter_map(|id| rtc.channel(*id).map(|mut channel| channel.buffered_amount())).sum()
+        let mut sum = 0;
+        for (id, entry) in self.channels.iter_mut().filter(|(_, entry)| entry.is_sending) {
+            let bytes = self.rtc.channel(*id).map_or(0, |mut channel| channel.buffered_amount());
+            entry.is_sending = bytes > 0;
+            sum += bytes;
+        }
+        sum
     }
 
     /// Hands the next message to str0m; its bytes, if it was taken.
@@ -556,7 +551,12 @@ impl Driver {
         while let Some((id, message)) = self.held_back.take().or_else(|| self.next_message()) {
             let Some(mut channel) = self.rtc.channel(id) else { continue };
             match channel.write(true, &message) {
-                Ok(true) => return Some(message.len()),
+                Ok(true) => {
+                    if let Some(entry) = self.channels.get_mut(&id) {
+                        entry.is_sending = true;
+                    }
+                    return Some(message.len());
+                }
                 Ok(false) => {
                     self.held_back = Some((id, message));
                     return None;
@@ -583,9 +583,4 @@ impl Driver {
         }
         None
     }
-}
-
-/// Whether a datagram is STUN's, as far as its first byte tells (RFC 7983).
-fn is_stun(bytes: &[u8]) -> bool {
-    bytes.first().is_some_and(|first| *first < 4)
 }

@@ -76,8 +76,12 @@ impl Effort {
         self.passed.0 < AT_ONCE_US / 2
     }
 
-    /// A datagram came or goes, of a connection with so many streams.
+    /// A datagram came, or goes because of one, of a connection with so many streams. What this end sends of its own earns nothing,
+    /// for what that takes is not counted either.
     pub fn on_datagram(&mut self, streams: usize) {
+        if !self.is_counted {
+            return;
+        }
         let us = PER_DATAGRAM_US + PER_STREAM_US * streams as u64;
         self.passed.earn(us);
         self.worked.earn(us);
@@ -108,6 +112,7 @@ mod tests {
 
     /// Datagrams that take so long each, until it is spent; how many that were.
     fn datagrams(effort: &mut Effort, each_us: u64, max: u64) -> u64 {
+        effort.begin();
         for number in 0..max {
             if effort.is_spent() {
                 return number;
@@ -152,6 +157,8 @@ mod tests {
         effort.end();
         effort.of(|| work(100));
         assert!(!effort.is_spent(), "this end's own doing: {effort:?}");
+        effort.on_datagram(1_000);
+        assert_eq!(effort.worked.0, 50_000, "it earns nothing either");
         effort.begin();
         effort.of(|| work(50));
         assert!(effort.is_spent(), "{effort:?}");

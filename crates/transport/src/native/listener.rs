@@ -43,6 +43,9 @@ pub const HALF_OPEN_PER_NETWORK_MAX: usize = 32;
 pub const ATTEMPTS_PER_S: u32 = 200;
 /// Answers a second to STUN requests that are no attempt, after a burst of as many.
 pub const STUN_PER_S: u32 = 500;
+/// An attempt makes room for another once it is this old, ms: several times there and back on a long way. Whoever asks without end
+/// from the address of an honest peer would else end that one's attempts faster than they can succeed.
+const ATTEMPT_HAS_MS: u64 = 500;
 /// Connections of one listener.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Attempts that wait for the swarm to take them.
@@ -152,6 +155,7 @@ struct Remote {
     datagrams: mpsc::Sender<Datagram>,
     /// ICE and DTLS are done: it answered to an answer, so its address is its own.
     is_proven: Arc<AtomicBool>,
+    begun_ms: u64,
     _counted: Counted,
 }
 
@@ -294,12 +298,12 @@ impl Listener {
         if let Some(group) = self.half_open.at_its_share(from.ip()) {
             // A host or network that has its share takes none of the others' turns, and clears nothing faster than they come.
             if self.replaced.take(now_ms) {
-                self.let_go_of_the_oldest(|source| group.has(source.ip()));
+                self.let_go_of_the_oldest(now_ms, |source| group.has(source.ip()));
             }
         } else if !self.attempts.take(now_ms) {
             return Err(Error::Busy);
         } else if self.half_open.is_full() {
-            self.let_go_of_the_oldest(|_| true);
+            self.let_go_of_the_oldest(now_ms, |_| true);
         }
         let place = self.half_open.admit(from.ip(), &self.census).ok_or(Error::Busy)?;
         let slot = self.incoming.try_reserve().map_err(|_| Error::Busy)?;
@@ -319,20 +323,26 @@ impl Listener {
         let (started, datagrams) = attempt.start()?;
         let _ = datagrams.try_send(Datagram { bytes: first.to_vec(), source: from, destination: self.local });
         let _counted = self.census.count(Kind::Remotes);
-        self.by_source.insert(from, Remote { datagrams, is_proven, _counted });
+        self.by_source.insert(from, Remote { datagrams, is_proven, begun_ms: now_ms, _counted });
         self.order.push_back(from);
         slot.send(Incoming { started, from, place });
         Ok(())
     }
 
-    /// Ends the oldest of these attempts that is not proven. Its place is free once its task has noticed; until then one more
-    /// may be turned away, and asks again.
-    fn let_go_of_the_oldest(&mut self, is_one: impl Fn(&SocketAddr) -> bool) {
+    /// Ends the oldest of these attempts that is not proven, if it has had its time. Its place is free once its task has noticed;
+    /// until then one more may be turned away, and asks again.
+    fn let_go_of_the_oldest(&mut self, now_ms: u64, is_one: impl Fn(&SocketAddr) -> bool) {
         let by_source = &self.by_source;
-        let is_unproven = |source: &SocketAddr| by_source.get(source).is_some_and(Remote::is_unproven);
-        let place = self.order.iter().position(|source| is_one(source) && is_unproven(source));
-        if let Some(oldest) = place.and_then(|place| self.order.remove(place)) {
-            self.by_source.remove(&oldest);
+        let unproven = |source: &SocketAddr| by_source.get(source).filter(|remote| remote.is_unproven());
+        let oldest = self.order.iter().enumerate().find_map(|(place, source)| {
+            let remote = unproven(source).filter(|_| is_one(source))?;
+            Some((place, remote.begun_ms))
+        });
+        if let Some((place, begun_ms)) = oldest
+            && now_ms.saturating_sub(begun_ms) >= ATTEMPT_HAS_MS
+            && let Some(source) = self.order.remove(place)
+        {
+            self.by_source.remove(&source);
         }
     }
 }
@@ -371,6 +381,11 @@ mod tests {
             self.begin(USERNAME, &[], from, 0)
         }
 
+        /// The same, once those before have had their time.
+        fn ask_later(&mut self, from: SocketAddr) -> Result<(), Error> {
+            self.begin(USERNAME, &[], from, ATTEMPT_HAS_MS)
+        }
+
         fn knows(&self, source: SocketAddr) -> bool {
             self.by_source.contains_key(&source)
         }
@@ -389,7 +404,9 @@ mod tests {
             listener.ask(source(1, port)).unwrap();
         }
         let oldest = incoming.recv().await.unwrap();
-        assert!(matches!(listener.ask(source(1, 100)), Err(Error::Busy)), "its place is not free yet");
+        assert!(matches!(listener.ask(source(1, 100)), Err(Error::Busy)));
+        assert!(listener.knows(source(1, 1)), "it has its time");
+        assert!(matches!(listener.ask_later(source(1, 100)), Err(Error::Busy)), "its place is not free yet");
         assert!(!listener.knows(source(1, 1)) && listener.knows(source(1, 2)) && listener.knows(source(9, 1)));
         drop(oldest);
         listener.ask(source(1, 100)).unwrap();
@@ -415,7 +432,7 @@ mod tests {
         }
         let oldest = incoming.recv().await.unwrap();
         let late = source_v6(network, 0xff, 1);
-        assert!(matches!(listener.ask(late), Err(Error::Busy)), "its place is not free yet");
+        assert!(matches!(listener.ask_later(late), Err(Error::Busy)), "its place is not free yet");
         assert!(!listener.knows(source_v6(network, 0, 0)) && listener.knows(source_v6(network, 0, 1)));
         assert!(listener.knows(other), "it is older, and of another network");
         drop(oldest);
@@ -449,7 +466,7 @@ mod tests {
             listener.on_datagram(&[22; 64], source(host, 1), 0);
         }
         listener.sweep();
-        assert!(matches!(listener.ask(source(200, 1)), Err(Error::Busy)), "its place is not free yet");
+        assert!(matches!(listener.ask_later(source(200, 1)), Err(Error::Busy)), "its place is not free yet");
         assert!(!listener.knows(source(0, 1)) && listener.knows(source(1, 1)));
     }
 
@@ -462,6 +479,7 @@ mod tests {
             let remote = Remote {
                 datagrams,
                 is_proven: Arc::new(AtomicBool::new(true)),
+                begun_ms: 0,
                 _counted: listener.census.count(Kind::Remotes),
             };
             listener.by_source.insert(source(1, port), remote);
@@ -544,7 +562,7 @@ mod tests {
             listener.on_datagram(&buffer[..len], from, 0);
             tokio::task::yield_now().await;
         }
-        listener.let_go_of_the_oldest(|_| true);
+        listener.let_go_of_the_oldest(ATTEMPT_HAS_MS, |_| true);
         assert!(listener.knows(local));
     }
 }

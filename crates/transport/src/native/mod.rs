@@ -1,9 +1,11 @@
 //! Natively: str0m drives WebRTC without I/O of its own; here are its sockets, timers and tasks.
 
 mod attempt;
+mod caught;
 mod certificate;
 mod driver;
 mod effort;
+mod filter;
 mod gather;
 mod listener;
 mod pacer;

@@ -1,7 +1,7 @@
 //! What a connection's task and its owner say to each other.
 
 use crate::{proto::fingerprint::Fingerprint, stream::Notify};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use str0m::Candidate;
 use tokio::sync::mpsc;
 
@@ -15,8 +15,8 @@ pub(super) enum Report {
     Connected {
         /// The other end's.
         certificate: Fingerprint,
-        /// Where it was found.
-        remote: Option<SocketAddr>,
+        /// Where DTLS went until then.
+        remotes: Vec<IpAddr>,
     },
     /// The channel `init` is closed at both ends.
     InitClosed,
