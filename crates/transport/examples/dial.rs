@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             {
                 break;
             }
-            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.into()),
+            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(common::why(&error).into()),
             _ => {}
         }
     }

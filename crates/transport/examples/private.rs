@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             SwarmEvent::ExternalAddrConfirmed { address } if Signalled::parse(&address).is_ok() => {
                 println!("{address}")
             }
-            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.into()),
+            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(common::why(&error).into()),
             SwarmEvent::ListenerClosed { reason, .. } => {
                 reason?;
                 return Err("the relay is gone".into());

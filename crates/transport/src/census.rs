@@ -1,7 +1,7 @@
 //! What a transport holds at this moment: connections, data channels, tasks, and the sizes of its tables. Whoever embeds it can
 //! show the numbers, and see that they come back to what they were when connections have come and gone.
 //!
-//! Everything that is counted carries a [`Counted`], so a number cannot be wrong about an early return.
+//! Everything that is counted carries a `Counted`, so a number cannot be wrong about an early return.
 
 use std::{
     future::Future,
@@ -33,6 +33,8 @@ pub struct Counts {
     pub remotes: usize,
     /// Stream ids that rest before they are used again (natively).
     pub resting_ids: usize,
+    /// Bytes that came on streams and that nobody has read.
+    pub unread_bytes: usize,
     /// Callbacks that JavaScript may call (in a tab).
     pub callbacks: usize,
     /// Peer connections that are not closed (in a tab).
@@ -49,6 +51,7 @@ pub(crate) enum Kind {
     HalfOpen,
     Remotes,
     RestingIds,
+    UnreadBytes,
     Callbacks,
     PeerConnections,
 }
@@ -72,6 +75,7 @@ impl Census {
             half_open: of(Kind::HalfOpen),
             remotes: of(Kind::Remotes),
             resting_ids: of(Kind::RestingIds),
+            unread_bytes: of(Kind::UnreadBytes),
             callbacks: of(Kind::Callbacks),
             peer_connections: of(Kind::PeerConnections),
         }
@@ -79,6 +83,15 @@ impl Census {
 
     fn number(&self, kind: Kind) -> Option<&AtomicUsize> {
         self.0.get(kind as usize)
+    }
+
+    /// What one stream has unread; all of them.
+    pub(crate) fn count_unread(&self, before: usize, now: usize) -> usize {
+        let Some(number) = self.number(Kind::UnreadBytes) else { return 0 };
+        // Its own part of the sum is never more than the sum.
+        let without = number.fetch_sub(before, Ordering::Relaxed).saturating_sub(before);
+        number.fetch_add(now, Ordering::Relaxed);
+        without.saturating_add(now)
     }
 
     /// One more.

@@ -1,6 +1,7 @@
 //! A connection as libp2p sees it: a muxer whose streams are data channels.
 
 use crate::{
+    census::Census,
     proto::state::StreamError,
     rate::Rate,
     stream::{self, Channel, Notify, Opener, Stream, Together},
@@ -12,6 +13,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 /// Streams that the other end opened and nobody has taken yet; those beyond it are closed at once.
@@ -26,6 +28,8 @@ pub const INBOUND_BURST: u32 = 2_048;
 pub const INBOUND_PER_S: u32 = 64;
 /// Messages that break the protocol on one connection before it is closed.
 pub const VIOLATIONS_MAX: u32 = 32;
+/// A connection that heard nothing is given up after this; ICE alone would call it lost sooner, and find it again.
+pub const LOST_AFTER: Duration = Duration::from_secs(15);
 
 /// Why a connection is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -143,8 +147,8 @@ pub struct Connection(Arc<Shared>);
 pub(crate) struct Backend(Arc<Shared>);
 
 /// Both ends of a new connection.
-pub(crate) fn pair(backend: Arc<dyn Notify>) -> (Connection, Backend) {
-    let shared = Arc::new(Shared { inner: Mutex::new(Inner::new()), backend, together: Together::default() });
+pub(crate) fn pair(backend: Arc<dyn Notify>, census: &Census) -> (Connection, Backend) {
+    let shared = Arc::new(Shared { inner: Mutex::new(Inner::new()), backend, together: Together::new(census) });
     (Connection(shared.clone()), Backend(shared))
 }
 
@@ -243,6 +247,11 @@ impl Inner {
 }
 
 impl Connection {
+    /// It is known who is at the other end: more of what it sends is kept.
+    pub(crate) fn set_authenticated(&self) {
+        self.0.together.set_authenticated();
+    }
+
     /// Waits until it is over.
     pub(crate) async fn closed(&self) -> Closed {
         let closed = |context: &mut Context<'_>| {
@@ -346,7 +355,7 @@ mod tests {
 
     #[test]
     fn the_stream_for_noise_makes_room_for_no_more_than_itself() {
-        let (_connection, backend) = pair(Arc::new(Nobody));
+        let (_connection, backend) = pair(Arc::new(Nobody), &Census::default());
         let _noise = backend.hidden_stream();
         let _channel = accept(&backend);
         backend.on_stream_over(false);
@@ -364,7 +373,7 @@ mod tests {
 
     #[test]
     fn streams_that_nobody_takes_wait_up_to_a_bound_and_one_that_is_taken_makes_room() {
-        let (mut connection, backend) = pair(Arc::new(Nobody));
+        let (mut connection, backend) = pair(Arc::new(Nobody), &Census::default());
         let accepted = (0..INBOUND_WAITING_MAX + 1).filter_map(|_| accept(&backend)).count();
         assert_eq!(accepted, INBOUND_WAITING_MAX);
         let mut context = Context::from_waker(Waker::noop());
@@ -375,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_connection_with_all_its_streams_takes_none_and_opens_the_next_when_one_is_over() {
-        let (mut connection, backend) = pair(Arc::new(Nobody));
+        let (mut connection, backend) = pair(Arc::new(Nobody), &Census::default());
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         let mut context = Context::from_waker(&waker);
@@ -397,7 +406,7 @@ mod tests {
 
     #[test]
     fn who_opens_streams_in_a_flood_loses_the_connection_and_those_that_are_not_kept_count() {
-        let (mut connection, backend) = pair(Arc::new(Nobody));
+        let (mut connection, backend) = pair(Arc::new(Nobody), &Census::default());
         let opened: Vec<_> = (0..INBOUND_BURST).map(|_| accept(&backend)).collect();
         assert_eq!(opened.iter().flatten().count(), INBOUND_WAITING_MAX);
         assert_eq!(backend.accept(0).err(), Some(Closed::Flooded));
@@ -410,7 +419,7 @@ mod tests {
 
     #[test]
     fn streams_that_end_in_order_do_not_count() {
-        let (mut connection, backend) = pair(Arc::new(Nobody));
+        let (mut connection, backend) = pair(Arc::new(Nobody), &Census::default());
         let mut context = Context::from_waker(Waker::noop());
         for _ in 0..3 * INBOUND_BURST {
             let channel = backend.accept(0).unwrap().expect("room");
@@ -423,7 +432,7 @@ mod tests {
 
     #[test]
     fn who_opens_a_burst_and_goes_on_at_the_rate_keeps_the_connection() {
-        let (mut connection, backend) = pair(Arc::new(Nobody));
+        let (mut connection, backend) = pair(Arc::new(Nobody), &Census::default());
         let mut context = Context::from_waker(Waker::noop());
         let begin_ms = 7_000_000;
         for number in 0..3 * u64::from(INBOUND_BURST) {
@@ -438,7 +447,7 @@ mod tests {
 
     #[test]
     fn the_channel_of_noise_outlives_the_handshake() {
-        let (_connection, backend) = pair(Arc::new(Nobody));
+        let (_connection, backend) = pair(Arc::new(Nobody), &Census::default());
         let (stream, channel) = backend.hidden_stream();
         drop(stream);
         // What was dropped waits for the other end's word that it knows.

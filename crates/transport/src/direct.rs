@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+/// Stream id of the data channel that carries Noise.
+pub(crate) const NOISE_CHANNEL: u16 = 0;
 /// A server that does not answer version 2 within this is asked in version 1 as well.
 pub const VERSION_PATIENCE: Duration = Duration::from_millis(1_500);
 
@@ -84,7 +86,7 @@ mod tests {
                     return Err(Error::NotConnected);
                 }
                 clock::sleep(Duration::from_millis(second_ms)).await;
-                let (connection, backend) = connection::pair(Arc::new(Quiet));
+                let (connection, backend) = connection::pair(Arc::new(Quiet), &crate::Census::default());
                 kept.lock().unwrap().push(backend);
                 Ok((PeerId::random(), connection))
             }

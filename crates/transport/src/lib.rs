@@ -55,7 +55,7 @@ pub use direct::VERSION_PATIENCE;
 pub use error::Error;
 #[cfg(not(target_arch = "wasm32"))]
 pub use imp::generate_certificate_pem;
-pub use stun::StunServers;
+pub use stun::{ASKED_MAX, StunServers};
 
 use either::Either;
 use libp2p::{
@@ -92,7 +92,7 @@ impl std::fmt::Debug for WebSocketTls {
 /// What a transport needs besides the identity.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The DTLS certificate of `webrtc-direct` listeners, as [`generate_certificate_pem`] made it. Its hash is part of the
+    /// The DTLS certificate of `webrtc-direct` listeners, as `generate_certificate_pem` made it. Its hash is part of the
     /// listener's address, so it must be kept across restarts. `None`: one for this run only (tabs never listen on it).
     pub webrtc_certificate_pem: Option<String>,
     /// For `wss` listeners; `ws` needs none. Tabs never listen on either.
@@ -170,6 +170,9 @@ pub enum BuildError {
     /// [`Options::websocket_tls`] is of no use.
     #[error("the TLS certificate or its key for wss cannot be used: {0}")]
     Tls(String),
+    /// Natively: whom this system asks for names cannot be found out.
+    #[error("names cannot be looked up here: {0}")]
+    Names(String),
 }
 
 /// What carries the streams of a circuit: a few, for signalling or a transfer. Those of a connection over TCP or WebSocket are
@@ -193,6 +196,9 @@ where
 }
 
 /// Builds every transport this platform has, with the relay client's circuits among them.
+///
+/// # Panics
+/// Not here; natively the transport does where it listens or dials outside a Tokio runtime.
 ///
 /// # Errors
 /// [`BuildError`] when the certificate is not one or the identity key cannot be used.

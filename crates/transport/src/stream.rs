@@ -1,9 +1,10 @@
 //! A libp2p stream over one data channel, whichever backend carries it.
 //!
-//! The user's end ([`Stream`]) and the backend's ([`Channel`]) share one small state: what came and was not read, and what
+//! The user's end ([`Stream`]) and the backend's (`Channel`) share one small state: what came and was not read, and what
 //! was written and not sent. Neither waits for the other while it holds the lock.
 
 use crate::{
+    census::Census,
     clock,
     proto::{
         frame::{DATA_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError},
@@ -17,7 +18,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -33,6 +34,13 @@ pub const UNSENT_TOGETHER_MAX_BYTES: usize = 512 * 1024;
 pub const UNSENT_CROWDED_MAX_BYTES: usize = 1024 * 1024 - FRAME_MAX_BYTES;
 /// Bytes that a stream takes however many others there are.
 pub const UNSENT_LEAST_BYTES: usize = 1024;
+/// Bytes that a connection may have unread before it is known who is at its other end.
+pub const UNREAD_EARLY_MAX_BYTES: usize = 256 * 1024;
+/// Bytes that all connections of one transport have unread. Beyond it only those take more that have less than
+/// [`UNREAD_FAIR_BYTES`].
+pub const UNREAD_OF_ALL_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes that a connection may have unread however many others there are.
+pub const UNREAD_FAIR_BYTES: usize = 1024 * 1024;
 /// The end that opened a data channel closes it, and the other follows; if it does not, it is closed after this all the same.
 /// libdatachannel gives the id of a channel that it has closed to the next one at once: a reset that comes then of the other
 /// end's own accord closes the wrong channel.
@@ -56,23 +64,51 @@ pub(crate) trait Notify: Send + Sync {
 #[derive(Clone, Default)]
 pub(crate) struct Together {
     unsent: Arc<AtomicUsize>,
-    unread: Arc<AtomicUsize>,
+    unread: Arc<UnreadTogether>,
+}
+
+impl Together {
+    /// Of one of the connections that are counted there.
+    pub fn new(census: &Census) -> Self {
+        let unread = UnreadTogether { census: census.clone(), ..UnreadTogether::default() };
+        Self { unread: Arc::new(unread), ..Self::default() }
+    }
+
+    /// It is known who is at the other end.
+    pub fn set_authenticated(&self) {
+        self.unread.is_authenticated.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What the streams of one connection have unread, and those of all.
+#[derive(Default)]
+struct UnreadTogether {
+    bytes: AtomicUsize,
+    is_authenticated: AtomicBool,
+    census: Census,
 }
 
 /// What of one stream counts as unread.
 struct Unread {
     bytes: usize,
-    together: Arc<AtomicUsize>,
+    together: Arc<UnreadTogether>,
 }
 
 impl Unread {
-    /// Counts what the stream has unread now; what all have.
-    fn count(&mut self, bytes: usize) -> usize {
+    /// Counts what the stream has unread now; whether that is too much for this connection or for all.
+    fn count(&mut self, bytes: usize) -> bool {
         let before = std::mem::replace(&mut self.bytes, bytes);
+        let together = &self.together;
         // Its own part of the sum is never more than the sum.
-        let without = self.together.fetch_sub(before, Ordering::Relaxed) - before;
-        self.together.fetch_add(bytes, Ordering::Relaxed);
-        without + bytes
+        let without = together.bytes.fetch_sub(before, Ordering::Relaxed) - before;
+        together.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let of_connection = without + bytes;
+        let of_all = together.census.count_unread(before, bytes);
+        let max = match together.is_authenticated.load(Ordering::Relaxed) {
+            true => UNREAD_TOGETHER_MAX_BYTES,
+            false => UNREAD_EARLY_MAX_BYTES,
+        };
+        of_connection > max || (of_all > UNREAD_OF_ALL_MAX_BYTES && of_connection > UNREAD_FAIR_BYTES)
     }
 }
 
@@ -158,8 +194,8 @@ impl Shared {
 ///
 /// # Limits
 /// So this end keeps what nobody has read, and bounds it: a stream with more than [`UNREAD_MAX_BYTES`](state::UNREAD_MAX_BYTES)
-/// unread is lost, and so is the one that brings its connection over [`UNREAD_TOGETHER_MAX_BYTES`]. A protocol for more than
-/// that needs a flow control of its own: the reader asks for each part, or grants credit.
+/// unread is lost, and so is the one that brings its connection over [`UNREAD_TOGETHER_MAX_BYTES`], or its transport's over
+/// [`UNREAD_OF_ALL_MAX_BYTES`] where its connection has more than [`UNREAD_FAIR_BYTES`]. A protocol for more than that needs a flow control of its own: the reader asks for each part, or grants credit.
 ///
 /// # Errors
 /// A stream that was ended by force gives an [`io::Error`] with the [`StreamError`] that says why inside, of the kind
@@ -189,8 +225,8 @@ pub(crate) fn pair(backend: Arc<dyn Notify>, opener: Opener, together: Together)
 }
 
 impl Inner {
-    /// To be called after all that reads or drops; what the streams of the connection have unread together.
-    fn count_unread(&mut self) -> usize {
+    /// To be called after all that reads or drops; whether the streams of the connection have too much unread together.
+    fn count_unread(&mut self) -> bool {
         self.unread.count(self.state.unread_bytes())
     }
 
@@ -214,7 +250,7 @@ impl Channel {
     pub fn on_message(&self, message: Bytes) -> Result<(), StreamError> {
         let mut inner = self.0.lock();
         let mut result = inner.state.on_message(message);
-        if inner.count_unread() > UNREAD_TOGETHER_MAX_BYTES && result.is_ok() {
+        if inner.count_unread() && result.is_ok() {
             result = Err(inner.state.cut_off());
             inner.count_unread();
         }
@@ -427,7 +463,10 @@ impl std::fmt::Debug for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::STREAMS_MAX;
+    use crate::{
+        connection::STREAMS_MAX,
+        proto::{frame::Flag, state::UNREAD_MAX_BYTES},
+    };
     use futures::FutureExt;
 
     struct Nobody;
@@ -513,7 +552,8 @@ mod tests {
     #[test]
     fn streams_of_one_connection_share_what_they_may_have_unread() {
         let together = Together::default();
-        let unread = || together.unread.load(Ordering::Relaxed);
+        together.set_authenticated();
+        let unread = || together.unread.bytes.load(Ordering::Relaxed);
         let new = || pair(Arc::new(Nobody), Opener::Remote, together.clone());
         let frame = Bytes::from(Frame::data(vec![7; 16_000].into()).encode());
         // Each is within its own bound.
@@ -551,5 +591,80 @@ mod tests {
         assert_eq!(unread(), full - 399 * 16_000, "also while the channel is still there");
         drop((pairs, _stream, channel));
         assert_eq!(unread(), 0);
+    }
+
+    /// Connections of one transport, with so many bytes unread each.
+    fn unread(census: &Census, connections: usize, bytes: usize) -> Vec<(Together, Vec<(Stream, Channel)>)> {
+        let connection = |_| {
+            let together = Together::new(census);
+            together.set_authenticated();
+            let streams = (0..bytes.div_ceil(UNREAD_MAX_BYTES)).map(|_| {
+                let (stream, channel) = pair(Arc::new(Nobody), Opener::Remote, together.clone());
+                // As many frames as that is.
+                for _ in 0..bytes.min(UNREAD_MAX_BYTES) / 16_000 {
+                    channel.on_message(Frame::data(vec![7; 16_000].into()).encode().into()).unwrap();
+                }
+                (stream, channel)
+            });
+            let streams = streams.collect();
+            (together, streams)
+        };
+        (0..connections).map(connection).collect()
+    }
+
+    #[test]
+    fn connections_of_one_transport_share_what_they_may_have_unread_and_who_has_little_is_not_cut_off_for_others() {
+        let census = Census::default();
+        let held = unread(&census, UNREAD_OF_ALL_MAX_BYTES / UNREAD_MAX_BYTES, UNREAD_MAX_BYTES);
+        let _some = unread(&census, 1, UNREAD_FAIR_BYTES);
+        let all = census.counts().unread_bytes;
+        assert!(all > UNREAD_OF_ALL_MAX_BYTES, "{all}");
+        let frame = || Bytes::from(Frame::data(vec![7; 16_000].into()).encode());
+        let (together, _) = &held[0];
+        let (_stream, channel) = pair(Arc::new(Nobody), Opener::Remote, together.clone());
+        assert_eq!(channel.on_message(frame()), Err(StreamError::Unread), "it has much");
+        let little = unread(&census, 1, 16_000);
+        little[0].1[0].1.on_message(frame()).unwrap();
+        drop((held, little, _some));
+        assert_eq!(census.counts().unread_bytes, 0);
+        let again = unread(&census, 1, UNREAD_TOGETHER_MAX_BYTES);
+        drop(again);
+    }
+
+    #[test]
+    fn whoever_has_not_said_who_it_is_has_less_kept_for_it() {
+        let census = Census::default();
+        let together = Together::new(&census);
+        let (_stream, channel) = pair(Arc::new(Nobody), Opener::Remote, together.clone());
+        let frame = || Bytes::from(Frame::data(vec![7; 16_000].into()).encode());
+        let kept = (0..1_000).take_while(|_| channel.on_message(frame()).is_ok()).count();
+        assert_eq!(kept, UNREAD_EARLY_MAX_BYTES / 16_000);
+        together.set_authenticated();
+        let (_stream, channel) = pair(Arc::new(Nobody), Opener::Remote, together);
+        let kept = (0..1_000).take_while(|_| channel.on_message(frame()).is_ok()).count();
+        assert_eq!(kept, UNREAD_MAX_BYTES / 16_000);
+    }
+
+    #[test]
+    fn a_stream_that_cannot_say_its_last_word_yet_asks_for_no_turn() {
+        let (mut stream, channel) = pair(Arc::new(Nobody), Opener::Remote, Together::default());
+        let send_all = || while channel.next_message().is_some() {};
+        let _ = futures::AsyncWriteExt::close(&mut stream).now_or_never();
+        send_all();
+        drop(stream);
+        send_all();
+        // It acknowledges the end of this half, and does not end its own in time.
+        channel.on_message(Frame::flag(Flag::FinAck).encode().into()).unwrap();
+        let given_up = clock::now_ms() + state::FIN_ACK_TIMEOUT.as_millis() as u64 + 1_000;
+        channel.handle_timeout(given_up);
+        assert!(!channel.may_close(given_up));
+        let due = channel.next_timeout().unwrap();
+        assert_eq!(due, given_up + OPENER_CLOSES_WITHIN.as_millis() as u64);
+        // Now it does, and is to be told that it was heard.
+        channel.on_message(Frame::flag(Flag::Fin).encode().into()).unwrap();
+        assert!(channel.has_message() && !channel.may_close(due));
+        assert_eq!(channel.next_timeout(), None);
+        send_all();
+        assert!(channel.may_close(due));
     }
 }

@@ -21,8 +21,9 @@ use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{
     Multiaddr, PeerId, Transport as _,
     core::{
+        Endpoint,
         muxing::StreamMuxerExt,
-        transport::{ListenerId, TransportEvent},
+        transport::{DialOpts, ListenerId, PortUse, TransportEvent},
     },
     multiaddr::Protocol,
 };
@@ -35,6 +36,10 @@ use std::{
     future::poll_fn,
     io,
     net::{SocketAddr, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -79,8 +84,10 @@ async fn whoever_writes_to_a_dropped_stream_is_told() {
             Ok(()) => written += 4_096,
             Err(error) => break error,
         }
+        assert!(written < 64 << 20, "nobody said a word");
     };
-    assert!(written < 64 << 20, "{error} after {written} bytes");
+    // Which of the two it hears of first.
+    assert!(matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,6 +181,28 @@ async fn a_closed_connection_is_noticed_at_once_by_the_other_end() {
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("noticed").expect_err("an end");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_is_removed_takes_nobody_else_and_keeps_whom_it_has() {
+    let ((mut server, _behaviour), id) = (transport(), ListenerId::next());
+    server.listen_on(id, "/ip4/127.0.0.1/udp/0/webrtc-direct".parse().unwrap()).unwrap();
+    let mut server = server.boxed();
+    let Some(TransportEvent::NewAddress { listen_addr, .. }) = server.next().await else { panic!("no address") };
+    let (mut dialler, _other) = transport();
+    let dialled = tokio::spawn({
+        let address = listen_addr.clone();
+        async move { dial(&mut dialler, address).await.unwrap().1 }
+    });
+    let Some(TransportEvent::Incoming { upgrade, .. }) = server.next().await else { panic!("nobody") };
+    let (_, mut incoming) = upgrade.await.unwrap();
+    let mut dialled = dialled.await.unwrap();
+    assert!(server.remove_listener(id));
+    assert!(matches!(server.next().await, Some(TransportEvent::ListenerClosed { .. })));
+    still_there(&mut dialled, &mut incoming).await;
+    let error = dial(&mut transport().0, listen_addr).await.unwrap_err();
+    assert!(matches!(error, Error::TimedOut { .. } | Error::NotConnected), "{error}");
+    still_there(&mut dialled, &mut incoming).await;
+}
+
 /// Who stands between a dialler and a listener.
 #[derive(Debug, Clone, Copy)]
 enum From {
@@ -212,6 +241,81 @@ async fn beside(
         }
     });
     listener.iter().map(|part| if matches!(part, Protocol::Udp(_)) { Protocol::Udp(between) } else { part }).collect()
+}
+
+/// A NAT before this listener, and what has it forget whom it carries for.
+async fn nat(listener: &Multiaddr) -> (Multiaddr, Arc<AtomicBool>) {
+    let port = listener.iter().find_map(|part| if let Protocol::Udp(port) = part { Some(port) } else { None }).unwrap();
+    let bind = || tokio::net::UdpSocket::bind("127.0.0.1:0");
+    let (inside, outside) = (bind().await.unwrap(), [bind().await.unwrap(), bind().await.unwrap()]);
+    let between = inside.local_addr().unwrap().port();
+    let forgets = Arc::<AtomicBool>::default();
+    tokio::spawn({
+        let forgets = forgets.clone();
+        async move {
+            let mut dialler = None;
+            let (mut there, mut back) = ([0; 2_048], [0; 2_048]);
+            loop {
+                let now = &outside[usize::from(forgets.load(Ordering::Relaxed))];
+                tokio::select! {
+                    read = inside.recv_from(&mut there) => {
+                        let (len, source) = read.unwrap();
+                        dialler = Some(source);
+                        let now = &outside[usize::from(forgets.load(Ordering::Relaxed))];
+                        now.send_to(&there[..len], ("127.0.0.1", port)).await.unwrap();
+                    }
+                    read = now.recv_from(&mut back) => {
+                        inside.send_to(&back[..read.unwrap().0], dialler.unwrap()).await.unwrap();
+                    }
+                }
+            }
+        }
+    });
+    let through = |part| if matches!(part, Protocol::Udp(_)) { Protocol::Udp(between) } else { part };
+    (listener.iter().map(through).collect(), forgets)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_outlives_that_a_nat_forgets_it() {
+    let (address, mut incoming) = listener().await;
+    let (through, forgets) = nat(&address).await;
+    let (_, mut client) = dial(&mut transport().0, through).await.unwrap();
+    let mut server = incoming.recv().await.unwrap();
+    still_there(&mut client, &mut server).await;
+    forgets.store(true, Ordering::Relaxed);
+    still_there(&mut client, &mut server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_looked_up() {
+    let built =
+        || meganet_transport::build(&libp2p::identity::Keypair::generate_ed25519(), Options::default()).unwrap();
+    for listen in ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/0/ws", "/ip4/127.0.0.1/udp/0/quic-v1"] {
+        let mut server = built().transport;
+        server.listen_on(ListenerId::next(), listen.parse().unwrap()).unwrap();
+        let Some(TransportEvent::NewAddress { listen_addr, .. }) = server.next().await else { panic!("no address") };
+        let named: Multiaddr = listen_addr
+            .iter()
+            .map(|part| if matches!(part, Protocol::Ip4(_)) { Protocol::Dns4("localhost".into()) } else { part })
+            .collect();
+        assert!(meganet_transport::can_dial(&named), "{named}");
+        let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+        let mut dialler = built().transport;
+        let dialled = dialler.dial(named, options).expect("an address to dial");
+        tokio::spawn(async move {
+            // It says its last word of the handshake when it is used.
+            let (_, mut connection) = dialled.await.expect("a connection");
+            poll_fn(|context| connection.poll_unpin(context)).await
+        });
+        let Some(TransportEvent::Incoming { upgrade, .. }) = server.next().await else { panic!("nobody") };
+        let incoming = tokio::time::timeout(CONNECT_TIMEOUT, upgrade).await.expect("in time");
+        assert!(incoming.is_ok(), "{listen}: {:?}", incoming.err());
+    }
+    let direct: Multiaddr = "/dns4/localhost/udp/1/webrtc-direct".parse().unwrap();
+    assert!(
+        !meganet_transport::can_dial(&direct),
+        "it has to say which certificate, and the browsers' way knows no names"
+    );
 }
 
 /// RFC 7983: how DTLS is told apart.

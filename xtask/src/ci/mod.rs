@@ -113,12 +113,13 @@ impl Step {
                 doc.args(["doc", "--no-deps", "--document-private-items"])
                     .args(NATIVE)
                     .env("RUSTDOCFLAGS", RUSTDOCFLAGS);
-                // The crates of the tab are documented as what they are in a tab.
+                // The crates of the tab are documented as what they are in a tab, and the transport as both.
                 run_command(doc.args(BROWSER_CRATES.iter().flat_map(|name| ["--exclude", name])))?;
                 let mut doc = workspace.cargo();
                 doc.args(["doc", "--no-deps", "--document-private-items", "--target", WASM_TARGET])
                     .env("RUSTDOCFLAGS", RUSTDOCFLAGS);
-                doc.args(BROWSER_CRATES.iter().flat_map(|name| ["-p", name])).env_remove("RUSTFLAGS");
+                let in_a_tab = BROWSER_CRATES.iter().chain(&["meganet-transport"]);
+                doc.args(in_a_tab.flat_map(|name| ["-p", name])).env_remove("RUSTFLAGS");
                 run_command(&mut doc)
             }
             Self::Deny => {

@@ -3,9 +3,12 @@
 #![allow(dead_code, reason = "each example uses a part of it")]
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use libp2p::{StreamProtocol, identify, identity::PublicKey};
+use libp2p::{StreamProtocol, identify, identity::PublicKey, swarm::DialError};
 use libp2p_stream::IncomingStreams;
-use meganet_transport::signalling::{HostsOnly, Through};
+use meganet_transport::{
+    Error,
+    signalling::{HostsOnly, Through},
+};
 
 /// What is written to such a stream comes back.
 pub const ECHO: StreamProtocol = StreamProtocol::new("/example/echo/1");
@@ -29,4 +32,14 @@ pub fn answer(mut echoes: IncomingStreams) {
 /// spoken there, so nothing that is kept off it.
 pub fn identify_as(key: PublicKey) -> Through<HostsOnly, identify::Behaviour> {
     Through::new(identify::Behaviour::new(identify::Config::new("/example/1".into(), key)))
+}
+
+/// Why a dial failed: this crate's transport says it of its own dials, libp2p's say it in other words.
+pub fn why(error: &DialError) -> String {
+    let DialError::Transport(of_addresses) = error else { return error.to_string() };
+    let why = |(address, error)| match Error::within(error) {
+        Some(error) => error.to_string(),
+        None => format!("{address}: {error}"),
+    };
+    of_addresses.iter().map(|(address, error)| why((address, error))).collect::<Vec<_>>().join("; ")
 }

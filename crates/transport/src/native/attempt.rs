@@ -3,12 +3,14 @@
 use super::{
     Certificate,
     certificate::crypto,
-    driver::{BUFFERED_MAX_BYTES, DATAGRAMS_WAITING_MAX, Datagram, Driver},
+    datagram::{DATAGRAMS_WAITING_MAX, Datagram},
+    driver::{BUFFERED_MAX_BYTES, Driver},
     talk::{Report, TALK_WAITING_MAX, Wake},
 };
 use crate::{
     census::{Census, Counted, Kind},
     connection::{self, Connection},
+    direct::NOISE_CHANNEL,
     error::Error,
     proto::{
         credentials::Ice,
@@ -29,9 +31,6 @@ use std::{
 };
 use str0m::{Candidate, IceCreds, Rtc, config::Fingerprint as DtlsFingerprint};
 use tokio::{net::UdpSocket, sync::mpsc};
-
-/// Stream id of the data channel that carries Noise.
-const NOISE_CHANNEL: u16 = 0;
 
 /// Which end of a `webrtc-direct` connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +111,7 @@ impl Attempt {
         let (told, reports) = mpsc::channel(TALK_WAITING_MAX);
         let (_, orders) = mpsc::channel(1);
         let wake = Arc::new(Wake::default());
-        let (connection, backend) = connection::pair(wake.clone());
+        let (connection, backend) = connection::pair(wake.clone(), &self.census);
         let (noise, channel) = backend.hidden_stream();
         let locals = vec![(self.local, self.socket)];
         let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, orders), &self.census);
@@ -148,6 +147,7 @@ impl Started {
         };
         // Whether the other end saw the handshake's stream end in order does not matter.
         let _ = secured.close().await;
+        self.connection.set_authenticated();
         Ok((peer, self.connection))
     }
 }

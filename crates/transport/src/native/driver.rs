@@ -2,6 +2,7 @@
 
 use super::{
     caught::caught,
+    datagram::{Datagram, Local},
     effort::Effort,
     filter::{Filter, is_stun},
     pacer::Pacer,
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     census::{Census, Counted, Kind},
     clock,
-    connection::{Backend, Closed},
+    connection::{Backend, Closed, LOST_AFTER},
     proto::{
         fingerprint::Fingerprint,
         frame::{FRAME_MAX_BYTES, FrameError},
@@ -24,7 +25,7 @@ use crate::{
 use bytes::Bytes;
 use std::{
     collections::{HashMap, VecDeque},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -33,13 +34,8 @@ use str0m::{
     channel::{ChannelConfig, ChannelId},
     net::{Protocol, Receive, Transmit},
 };
-use tokio::{net::UdpSocket, sync::mpsc};
+use tokio::sync::mpsc;
 
-/// Datagrams of one connection that wait for its task; more are dropped, as a network drops them. What a sender may have on
-/// its way (SCTP's receive window, 1 MiB) fits, or a task that is late would cost it half its speed.
-pub(super) const DATAGRAMS_WAITING_MAX: usize = 1_024;
-/// Largest datagram that WebRTC sends.
-pub(super) const DATAGRAM_MAX_BYTES: usize = 2_048;
 /// Streams that are reset at once, and a second after that: sctp-proto asks for all that the other end has not answered in one
 /// datagram, and one of more than 2,000 bytes, some 965 streams, ends the connection in str0m.
 const RESETS_AT_ONCE: u32 = 256;
@@ -58,23 +54,9 @@ const BURST: usize = 24;
 const ACKNOWLEDGED_AT_ONCE: usize = 6;
 /// Bytes that str0m buffers for one connection; less are handed to it, see [`Window`].
 pub(super) const BUFFERED_MAX_BYTES: usize = WINDOW_MAX_BYTES + FRAME_MAX_BYTES;
-/// A connection that heard nothing is given up after this; ICE alone would call it lost sooner, and find it again.
-const LOST_AFTER: Duration = Duration::from_secs(15);
 
 /// A connection that is closed while SCTP still begins has this long to come to where its end can be said.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-
-/// A datagram.
-pub(super) struct Datagram {
-    pub bytes: Vec<u8>,
-    /// Where it came from.
-    pub source: SocketAddr,
-    /// Which of this end's addresses it came to, as str0m knows it.
-    pub destination: SocketAddr,
-}
-
-/// A socket, and what str0m takes for its address.
-pub(super) type Local = (SocketAddr, Arc<UdpSocket>);
 
 /// The channel `init` of a connection that is signalled.
 enum Init {
@@ -132,6 +114,8 @@ pub(super) struct Driver {
     effort: Effort,
     /// Whether the ids of streams that this end opens are odd, once one was.
     opens_odd: Option<bool>,
+    /// When str0m wants to be called again; `None` once something was told to it since it was asked.
+    drained_until: Option<Instant>,
     lost_at: Option<Instant>,
     /// Set once closing was asked for.
     close_by: Option<Instant>,
@@ -171,6 +155,7 @@ impl Driver {
             refused: VecDeque::new(),
             effort: Effort::default(),
             opens_odd: None,
+            drained_until: None,
             lost_at: None,
             close_by: None,
             closed: None,
@@ -276,22 +261,27 @@ impl Driver {
                     Some(datagram) => {
                         self.effort.begin();
                         self.take_in(datagram)?;
-                        for count in 1..DATAGRAMS_AT_ONCE {
+                        let mut undrained = 1;
+                        for _ in 1..DATAGRAMS_AT_ONCE {
                             // A browser's socket has room for some 150 small datagrams. When the last ones of a burst of
                             // acknowledgements are lost, the sender waits for its timer: 5 MB/s of 18 at 50 ms, and 10 where
                             // only as many were spared as do not fit. In a trickle every other datagram is acknowledged, because
                             // the sender's window grows with each.
                             let together = if self.datagrams.len() < BURST { 1 } else { ACKNOWLEDGED_AT_ONCE };
-                            if count % together == 0 {
+                            if undrained >= together {
                                 self.drain().await?;
+                                undrained = 0;
                             }
                             if self.effort.is_spent() {
                                 break;
                             }
                             let Ok(datagram) = self.datagrams.try_recv() else { break };
                             self.take_in(datagram)?;
+                            undrained += 1;
                         }
-                        self.drain().await?;
+                        if undrained > 0 {
+                            self.drain().await?;
+                        }
                         self.effort.end();
                         if self.effort.is_spent() {
                             self.closed.get_or_insert(Closed::Costly);
@@ -303,12 +293,16 @@ impl Driver {
                     None => self.orders = None,
                 },
                 () = self.wake.0.notified() => {}
-                () = tokio::time::sleep_until(wake_at.into()) => self.rtc.handle_input(Input::Timeout(Instant::now()))?,
+                () = tokio::time::sleep_until(wake_at.into()) => {
+                    self.drained_until = None;
+                    self.rtc.handle_input(Input::Timeout(Instant::now()))?;
+                }
             }
         }
     }
 
     fn on_order(&mut self, order: Order) {
+        self.drained_until = None;
         match order {
             Order::AddCandidate(candidate) => self.rtc.add_remote_candidate(candidate),
             Order::CloseInit => {
@@ -338,6 +332,7 @@ impl Driver {
             return Ok(());
         }
         self.effort.on_datagram(self.channels.len() + self.quarantine.len());
+        self.drained_until = None;
         self.effort.of(|| self.rtc.handle_input(input))
     }
 
@@ -350,7 +345,9 @@ impl Driver {
                     while let Some(datagram) = self.pacer.next(Instant::now()) {
                         self.transmit(&datagram).await;
                     }
-                    return Ok(self.pacer.next_at().map_or(at, |next| next.min(at)));
+                    let until = self.pacer.next_at().map_or(at, |next| next.min(at));
+                    self.drained_until = Some(until);
+                    return Ok(until);
                 }
                 Output::Transmit(datagram) => {
                     // ICE tries every way; all else, DTLS first, goes the one that it has chosen.
@@ -471,11 +468,15 @@ impl Driver {
             self.drain().await?;
         }
         self.send().await?;
-        let mut wake_at = self.drain().await?;
-        let (now_ms, resets) = (clock::now_ms(), &mut self.resets);
-        if let Some(at) = self.quarantine.handle_timeout(&mut self.rtc, Instant::now(), || resets.take(now_ms)) {
-            wake_at = wake_at.min(at);
-        }
+        let (now_ms, resets, held) = (clock::now_ms(), &mut self.resets, self.quarantine.waiting());
+        let let_go_at = self.quarantine.handle_timeout(&mut self.rtc, Instant::now(), || resets.take(now_ms));
+        let drained_until = self.drained_until.filter(|_| self.quarantine.waiting() == held);
+        // Each question costs str0m a walk through all streams.
+        let mut wake_at = match drained_until {
+            Some(until) => until,
+            None => self.drain().await?,
+        };
+        wake_at = let_go_at.map_or(wake_at, |at| at.min(wake_at));
         let mut over = Vec::new();
         while !self.refused.is_empty() && self.resets.take(now_ms) {
             over.extend(self.refused.pop_front());

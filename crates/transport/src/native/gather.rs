@@ -2,7 +2,7 @@
 //! (RFC 8445 §5.1).
 
 use super::{
-    driver::{DATAGRAM_MAX_BYTES, Datagram, Local},
+    datagram::{DATAGRAM_MAX_BYTES, Datagram, Local},
     listener,
 };
 use crate::{

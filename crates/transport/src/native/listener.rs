@@ -1,6 +1,7 @@
 //! A `webrtc-direct` listener: one UDP socket for all of its connections, and STUN for whoever asks.
 //!
-//! Datagrams go to connections by where they come from; a STUN request of somebody new begins one. Nothing is kept for a
+//! Datagrams go to connections by where they come from; a STUN request of somebody new begins one, or is another way of one whose
+//! user name it has: a client with several addresses asks from each, and one behind a NAT from another when that forgets it. Nothing is kept for a
 //! stranger before its request is well formed, and then only within bounds: half-open attempts in all, per address and per IPv6
 //! network, and their rate. Where a request came from can be forged, and so can all that needs no answer: when there are too many
 //! attempts, in all or of one host or network, the oldest of them that has not done with ICE and DTLS makes room, for a forger
@@ -9,7 +10,8 @@
 use super::{
     Certificate,
     attempt::{Attempt, Role, Started},
-    driver::{DATAGRAM_MAX_BYTES, Datagram},
+    datagram::{DATAGRAM_MAX_BYTES, Datagram},
+    half_open::{HalfOpen, Place},
 };
 use crate::{
     census::{Census, Counted, Kind},
@@ -24,21 +26,14 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 use str0m::ice::StunMessage;
 use tokio::{net::UdpSocket, sync::mpsc};
 
-/// Attempts that are not authenticated yet, of one listener: half of what a node has pending of strangers over all of its
-/// transports, so that who floods this one with forged requests keeps nobody from the others.
-pub const HALF_OPEN_MAX: usize = 128;
-/// The same of one IP address (an IPv6 /64); loopback is exempt.
-pub const HALF_OPEN_PER_IP_MAX: usize = 8;
-/// The same of one IPv6 /48, which may be all of one customer's; local networks are exempt.
-pub const HALF_OPEN_PER_NETWORK_MAX: usize = 32;
 /// New attempts a second, after a burst of as many.
 pub const ATTEMPTS_PER_S: u32 = 200;
 /// Answers a second to STUN requests that are no attempt, after a burst of as many.
@@ -48,6 +43,8 @@ pub const STUN_PER_S: u32 = 500;
 const ATTEMPT_HAS_MS: u64 = 500;
 /// Connections of one listener.
 pub const CONNECTIONS_MAX: usize = 4_096;
+/// Addresses that one connection's client is heard at.
+const WAYS_MAX: usize = 8;
 /// Attempts that wait for the swarm to take them.
 const INCOMING_WAITING_MAX: usize = 64;
 /// Bytes the kernel is asked to buffer for the socket, each way.
@@ -61,94 +58,6 @@ pub(super) struct Incoming {
     pub place: Place,
 }
 
-/// Attempts that are not authenticated yet.
-#[derive(Clone, Default)]
-struct HalfOpen(Arc<Mutex<HashMap<Group, usize>>>, Arc<AtomicUsize>);
-
-/// One attempt's place; given back when it is authenticated or dropped.
-pub(super) struct Place {
-    table: HalfOpen,
-    groups: Groups,
-    _counted: Counted,
-}
-
-/// What is counted together. A host and its network may begin alike, and are two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Group {
-    /// An IPv6 host has a whole /64.
-    Host(IpAddr),
-    /// A /48.
-    Network(Ipv6Addr),
-}
-
-/// Those that one address is counted in; of two the narrower first.
-type Groups = [Option<Group>; 2];
-
-fn groups_of(ip: IpAddr) -> Groups {
-    let IpAddr::V6(six) = ip else { return [Some(Group::Host(ip)), None] };
-    let prefix = |bits: u32| Ipv6Addr::from(u128::from(six) & (u128::MAX << (128 - bits)));
-    // In a local network it would be the neighbours of a home or an office.
-    let is_local = six.is_unique_local() || six.is_unicast_link_local();
-    [Some(Group::Host(prefix(64).into())), (!is_local).then(|| Group::Network(prefix(48)))]
-}
-
-impl Group {
-    fn max(self) -> usize {
-        match self {
-            Group::Host(_) => HALF_OPEN_PER_IP_MAX,
-            Group::Network(_) => HALF_OPEN_PER_NETWORK_MAX,
-        }
-    }
-
-    fn has(self, ip: IpAddr) -> bool {
-        groups_of(ip).contains(&Some(self))
-    }
-}
-
-impl HalfOpen {
-    fn is_full(&self) -> bool {
-        self.1.load(Ordering::Relaxed) >= HALF_OPEN_MAX
-    }
-
-    /// The host of this address, or its network, if it has its share.
-    fn at_its_share(&self, from: IpAddr) -> Option<Group> {
-        if from.is_loopback() {
-            return None;
-        }
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = |group: &Group| table.get(group).copied().unwrap_or(0);
-        groups_of(from).into_iter().flatten().find(|group| held(group) >= group.max())
-    }
-
-    fn admit(&self, from: IpAddr, census: &Census) -> Option<Place> {
-        if self.is_full() || self.at_its_share(from).is_some() {
-            return None;
-        }
-        let groups = groups_of(from);
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for group in groups.into_iter().flatten() {
-            *table.entry(group).or_default() += 1;
-        }
-        self.1.fetch_add(1, Ordering::Relaxed);
-        Some(Place { table: self.clone(), groups, _counted: census.count(Kind::HalfOpen) })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut table = self.table.0.lock().unwrap_or_else(PoisonError::into_inner);
-        self.table.1.fetch_sub(1, Ordering::Relaxed);
-        for group in self.groups.into_iter().flatten() {
-            if let Some(count) = table.get_mut(&group) {
-                *count -= 1;
-                if *count == 0 {
-                    table.remove(&group);
-                }
-            }
-        }
-    }
-}
-
 /// Somebody who sends.
 struct Remote {
     /// The connection ends when this is dropped.
@@ -156,7 +65,16 @@ struct Remote {
     /// ICE and DTLS are done: it answered to an answer, so its address is its own.
     is_proven: Arc<AtomicBool>,
     begun_ms: u64,
+    /// The user name in its requests (RFC 8445 §7.2.2).
+    name: Arc<str>,
     _counted: Counted,
+}
+
+/// What has one user name.
+struct Named {
+    /// The first address that it came from.
+    first: SocketAddr,
+    ways: usize,
 }
 
 impl Remote {
@@ -175,6 +93,7 @@ pub(super) struct Listener {
     identity: Keypair,
     incoming: mpsc::Sender<Incoming>,
     by_source: HashMap<SocketAddr, Remote>,
+    by_name: HashMap<Arc<str>, Named>,
     /// Attempts in the order they began; those that are over or went further fall out when they are met.
     order: VecDeque<SocketAddr>,
     half_open: HalfOpen,
@@ -203,7 +122,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-/// Listens until the receiver is dropped. Returns the address that was bound.
+/// Listens until the receiver is dropped, and carries the connections there are until they end. Returns the address that was bound.
 pub(super) fn listen(
     address: SocketAddr,
     certificate: Certificate,
@@ -227,6 +146,7 @@ pub(super) fn listen(
         identity,
         incoming,
         by_source: HashMap::new(),
+        by_name: HashMap::new(),
         order: VecDeque::new(),
         half_open: HalfOpen::default(),
         attempts: Rate::new(ATTEMPTS_PER_S, ATTEMPTS_PER_S),
@@ -242,7 +162,9 @@ impl Listener {
     async fn run(mut self) {
         let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
-        loop {
+        // Whoever listens no more keeps the connections that it has.
+        let mut is_removed = false;
+        while !is_removed || !self.by_source.is_empty() {
             tokio::select! {
                 received = self.socket.recv_from(&mut buffer) => match received {
                     Ok((len, from)) => self.on_datagram(buffer.get(..len).unwrap_or_default(), from, clock::now_ms()),
@@ -250,7 +172,10 @@ impl Listener {
                     Err(error) => tracing::trace!(%error, "receive"),
                 },
                 _ = sweep.tick() => self.sweep(),
-                () = self.incoming.closed() => return,
+                () = self.incoming.closed(), if !is_removed => {
+                    is_removed = true;
+                    self.sweep();
+                }
             }
         }
     }
@@ -259,6 +184,7 @@ impl Listener {
     fn sweep(&mut self) {
         self.by_source.retain(|_, remote| !remote.datagrams.is_closed());
         let by_source = &self.by_source;
+        self.by_name.retain(|_, named| by_source.contains_key(&named.first));
         self.order.retain(|source| by_source.get(source).is_some_and(Remote::is_unproven));
     }
 
@@ -269,6 +195,9 @@ impl Listener {
             // A full queue drops, as the network does.
             let _ =
                 remote.datagrams.try_send(Datagram { bytes: bytes.to_vec(), source: from, destination: self.local });
+            return;
+        }
+        if self.incoming.is_closed() {
             return;
         }
         if let Some(stun::Message::Request(transaction)) = stun::parse(bytes) {
@@ -294,6 +223,11 @@ impl Listener {
         let names = credentials::Attempt::from_username(username)?;
         if self.by_source.len() >= CONNECTIONS_MAX {
             return Err(Error::Busy);
+        }
+        if let Some(way) = self.another_way(username, now_ms) {
+            let _ = way.datagrams.try_send(Datagram { bytes: first.to_vec(), source: from, destination: self.local });
+            self.by_source.insert(from, way);
+            return Ok(());
         }
         if let Some(group) = self.half_open.at_its_share(from.ip()) {
             // A host or network that has its share takes none of the others' turns, and clears nothing faster than they come.
@@ -323,10 +257,30 @@ impl Listener {
         let (started, datagrams) = attempt.start()?;
         let _ = datagrams.try_send(Datagram { bytes: first.to_vec(), source: from, destination: self.local });
         let _counted = self.census.count(Kind::Remotes);
-        self.by_source.insert(from, Remote { datagrams, is_proven, begun_ms: now_ms, _counted });
+        let name = Arc::<str>::from(username);
+        self.by_name.insert(name.clone(), Named { first: from, ways: 1 });
+        self.by_source.insert(from, Remote { datagrams, is_proven, begun_ms: now_ms, name, _counted });
         self.order.push_back(from);
         slot.send(Incoming { started, from, place });
         Ok(())
+    }
+
+    /// Of the connection that has this name, if there is one and it may have another. Whether the sender knows the password the
+    /// connection sees itself.
+    fn another_way(&mut self, username: &str, now_ms: u64) -> Option<Remote> {
+        let named = self.by_name.get_mut(username)?;
+        let remote = self.by_source.get(&named.first)?;
+        if &*remote.name != username || remote.datagrams.is_closed() || named.ways >= WAYS_MAX {
+            return None;
+        }
+        named.ways += 1;
+        Some(Remote {
+            datagrams: remote.datagrams.clone(),
+            is_proven: remote.is_proven.clone(),
+            begun_ms: now_ms,
+            name: remote.name.clone(),
+            _counted: self.census.count(Kind::Remotes),
+        })
     }
 
     /// Ends the oldest of these attempts that is not proven, if it has had its time. Its place is free once its task has noticed;
@@ -340,9 +294,10 @@ impl Listener {
         });
         if let Some((place, begun_ms)) = oldest
             && now_ms.saturating_sub(begun_ms) >= ATTEMPT_HAS_MS
-            && let Some(source) = self.order.remove(place)
+            && let Some(gone) = self.order.remove(place).and_then(|source| self.by_source.remove(&source))
         {
-            self.by_source.remove(&source);
+            // With all of its ways.
+            self.by_source.retain(|_, remote| !remote.datagrams.same_channel(&gone.datagrams));
         }
     }
 }
@@ -350,9 +305,20 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::native::gather;
+    use crate::native::{
+        gather,
+        half_open::{HALF_OPEN_MAX, HALF_OPEN_PER_IP_MAX, HALF_OPEN_PER_NETWORK_MAX, tests::source_v6},
+    };
+    use std::net::Ipv6Addr;
 
     const USERNAME: &str = "libp2p+webrtc+v1/abcdefgh:libp2p+webrtc+v1/abcdefgh";
+
+    /// Another one for each.
+    fn username(from: SocketAddr) -> String {
+        let number = from.to_string().replace([':', '[', ']'], "+").replace('.', "/");
+        let ufrag = format!("libp2p+webrtc+v1/{number}abcd");
+        format!("{ufrag}:{ufrag}")
+    }
 
     /// A listener that is driven by hand.
     fn listener() -> (Listener, mpsc::Receiver<Incoming>) {
@@ -365,6 +331,7 @@ mod tests {
             identity: Keypair::generate_ed25519(),
             incoming,
             by_source: HashMap::new(),
+            by_name: HashMap::new(),
             order: VecDeque::new(),
             half_open: HalfOpen::default(),
             attempts: Rate::new(10_000, 10_000),
@@ -378,12 +345,12 @@ mod tests {
     impl Listener {
         /// A request of somebody new; nothing is answered to it, for it is none.
         fn ask(&mut self, from: SocketAddr) -> Result<(), Error> {
-            self.begin(USERNAME, &[], from, 0)
+            self.begin(&username(from), &[], from, 0)
         }
 
         /// The same, once those before have had their time.
         fn ask_later(&mut self, from: SocketAddr) -> Result<(), Error> {
-            self.begin(USERNAME, &[], from, ATTEMPT_HAS_MS)
+            self.begin(&username(from), &[], from, ATTEMPT_HAS_MS)
         }
 
         fn knows(&self, source: SocketAddr) -> bool {
@@ -413,11 +380,6 @@ mod tests {
         assert!(listener.knows(source(1, 2)) && listener.knows(source(9, 1)));
     }
 
-    /// A host of a /48, and one of its addresses.
-    fn source_v6(network: &str, host: u16, number: u16) -> SocketAddr {
-        SocketAddr::new(format!("{network}:{host:x}::{number:x}").parse().unwrap(), 1)
-    }
-
     #[tokio::test]
     async fn an_ipv6_network_at_its_share_loses_its_own_oldest_attempt_and_no_other_network_does() {
         let (mut listener, mut incoming) = listener();
@@ -440,21 +402,26 @@ mod tests {
         assert!(listener.knows(late) && listener.knows(source_v6(network, 0, 1)) && listener.knows(other));
     }
 
-    #[test]
-    fn places_are_given_back_to_host_and_network_and_neighbours_are_no_network() {
-        let (table, census) = (HalfOpen::default(), Census::default());
-        let ask = |network: &str, host: u16, number: u16| table.admit(source_v6(network, host, number).ip(), &census);
-        let of_host: Vec<_> = (0..100).filter_map(|number| ask("2001:db8:1", 7, number)).collect();
-        assert_eq!(of_host.len(), HALF_OPEN_PER_IP_MAX);
-        let of_network: Vec<_> = (8..100).filter_map(|host| ask("2001:db8:1", host, 1)).collect();
-        assert_eq!(of_host.len() + of_network.len(), HALF_OPEN_PER_NETWORK_MAX);
-        assert!(ask("2001:db8:2", 7, 1).is_some(), "others still get in");
-        drop(of_host);
-        assert!(ask("2001:db8:1", 7, 1).is_some());
-        let neighbours: Vec<_> = (0..50).filter_map(|host| ask("fd00:0:0", host, 1)).collect();
-        assert_eq!(neighbours.len(), 50, "a local network's hosts are counted one by one");
-        drop((of_network, neighbours));
-        assert!(table.0.lock().unwrap().is_empty() && table.1.load(Ordering::Relaxed) == 0);
+    #[tokio::test]
+    async fn who_asks_from_several_addresses_has_one_connection_within_bounds() {
+        let (mut listener, mut incoming) = listener();
+        for host in 1..=WAYS_MAX as u8 {
+            listener.begin(USERNAME, &[], source(host, 1), 0).unwrap();
+        }
+        assert!((1..=WAYS_MAX as u8).all(|host| listener.knows(source(host, 1))));
+        let _one = incoming.recv().await.unwrap();
+        assert!(incoming.try_recv().is_err(), "the others are ways of it");
+        assert_eq!(listener.half_open.len(), 1);
+        // All of them go together.
+        listener.let_go_of_the_oldest(ATTEMPT_HAS_MS, |_| true);
+        assert!(listener.by_source.is_empty());
+        listener.sweep();
+        assert!(listener.by_name.is_empty());
+        // One way too many is an attempt of its own: nobody else is at that name any more, or is to be.
+        for host in 1..=WAYS_MAX as u8 + 1 {
+            listener.begin(USERNAME, &[], source(host, 2), 0).unwrap();
+        }
+        assert!(incoming.recv().await.is_some() && incoming.recv().await.is_some());
     }
 
     #[tokio::test]
@@ -480,6 +447,7 @@ mod tests {
                 datagrams,
                 is_proven: Arc::new(AtomicBool::new(true)),
                 begun_ms: 0,
+                name: USERNAME.into(),
                 _counted: listener.census.count(Kind::Remotes),
             };
             listener.by_source.insert(source(1, port), remote);

@@ -55,6 +55,11 @@ impl Quarantine {
         self.held.len()
     }
 
+    /// How many are held and not let go of.
+    pub fn waiting(&self) -> usize {
+        self.order.len()
+    }
+
     /// Whether a channel stands for a closed one.
     pub fn contains(&self, id: ChannelId) -> bool {
         self.held.contains_key(&id)

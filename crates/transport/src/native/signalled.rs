@@ -6,7 +6,8 @@
 use super::{
     Certificate,
     certificate::crypto,
-    driver::{BUFFERED_MAX_BYTES, DATAGRAMS_WAITING_MAX, Driver, Local},
+    datagram::{DATAGRAMS_WAITING_MAX, Local},
+    driver::{BUFFERED_MAX_BYTES, Driver},
     gather::{self, gather},
     talk::{Order, Report, TALK_WAITING_MAX, Wake},
 };
@@ -105,7 +106,9 @@ impl Signalled {
         let (told, reports) = mpsc::channel(TALK_WAITING_MAX);
         let (orders, ordered) = mpsc::channel(TALK_WAITING_MAX);
         let wake = Arc::new(Wake::default());
-        let (connection, backend) = connection::pair(wake.clone());
+        let (connection, backend) = connection::pair(wake.clone(), &self.census);
+        // By whoever signals for it: its certificate is the one that was named.
+        connection.set_authenticated();
         gather::listen(&locals, &datagrams, &self.census);
         let own = locals.iter().map(|(local, _)| local.ip()).collect();
         let mut driver = Driver::new(rtc, locals, inbox, (wake, backend), (told, ordered), &self.census);

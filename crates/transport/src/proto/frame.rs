@@ -20,8 +20,7 @@ pub const DATA_MAX_BYTES: usize = FRAME_MAX_BYTES - OVERHEAD_BYTES;
 const PREFIX_MAX_BYTES: usize = 3;
 
 /// What a frame says about its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
-#[repr(i32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flag {
     /// The sender sends no more data.
     Fin = 0,
@@ -33,10 +32,17 @@ pub enum Flag {
     FinAck = 3,
 }
 
+impl Flag {
+    /// The flag of this number; of one that the specification does not name, none.
+    fn of(number: i32) -> Option<Self> {
+        [Self::Fin, Self::StopSending, Self::Reset, Self::FinAck].into_iter().find(|flag| *flag as i32 == number)
+    }
+}
+
 /// The protobuf message of the specification.
 #[derive(Clone, PartialEq, Message)]
 struct Wire {
-    #[prost(enumeration = "Flag", optional, tag = "1")]
+    #[prost(int32, optional, tag = "1")]
     flag: Option<i32>,
     #[prost(bytes = "bytes", optional, tag = "2")]
     message: Option<Bytes>,
@@ -95,7 +101,7 @@ impl Frame {
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
         let message = (!self.data.is_empty()).then_some(self.data);
-        Wire { flag: self.flag.map(i32::from), message }.encode_length_delimited_to_vec()
+        Wire { flag: self.flag.map(|flag| flag as i32), message }.encode_length_delimited_to_vec()
     }
 
     /// From a frame's body, which lies in a message of so many bytes.
@@ -107,7 +113,7 @@ impl Frame {
             data = Bytes::copy_from_slice(&data);
         }
         // A flag of a later version is as if it were not there.
-        Ok(Self { flag: flag.and_then(|flag| Flag::try_from(flag).ok()), data })
+        Ok(Self { flag: flag.and_then(Flag::of), data })
     }
 }
 
@@ -285,7 +291,7 @@ mod tests {
     }
 
     fn any_frame() -> impl Strategy<Value = Frame> {
-        let flag = prop_oneof![Just(None), (0..4).prop_map(|number| Flag::try_from(number).ok())];
+        let flag = prop_oneof![Just(None), (0..4).prop_map(Flag::of)];
         (flag, prop::collection::vec(any::<u8>(), 0..600))
             .prop_map(|(flag, data)| Frame { flag, data: Bytes::from(data) })
     }

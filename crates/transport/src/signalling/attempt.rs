@@ -31,6 +31,9 @@ const TRADE_TIMEOUT: Duration = SIGNALING_TIMEOUT.saturating_add(Duration::from_
 /// The signalling stream is given this long to be closed in order once there is a connection.
 const STREAM_END_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A dial that was turned away waits for that of the other end so long, which may have been on its way.
+const SUPERSEDED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Whoever waits for the connection.
 pub(crate) type Waiting = oneshot::Sender<Result<(PeerId, Connection), Error>>;
 
@@ -83,7 +86,7 @@ pub(crate) async fn run<P: PeerConnection>(
     mut backend: P,
     connected: Waiting,
 ) {
-    let Opened { stream, displaced: mut cancel, how_far, over, hosts } = opened;
+    let Opened { stream, displaced: mut cancel, how_far, over, hosts, gives_way } = opened;
     let mut connected = Some(connected);
     let result = {
         let attempt = async {
@@ -100,6 +103,13 @@ pub(crate) async fn run<P: PeerConnection>(
             result = attempt => result,
             error = cancelled => Err(error),
         }
+    };
+    let result = match result {
+        // The other end dials too and has turned this one away: its own is on its way, and nothing has failed.
+        Err(error) if gives_way && !how_far.has_begun.load(Ordering::Relaxed) => {
+            Err(clock::within(SUPERSEDED_WITHIN, displaced(&mut cancel).map(Ok)).await.unwrap_or(error))
+        }
+        other => other,
     };
     let result = result.map_err(|error| match error {
         Error::Signalling { peer, error: SignalError::NoPath } => {
@@ -403,7 +413,7 @@ mod tests {
         let (waiting, mut connection) = oneshot::channel();
         let (how_far, hosts, mut connected) = (HowFar::default(), Hosts::default(), Some(waiting));
         let stream = Gone { answer: Deaf(Message::Answer(description()).encode()), takes: 1 };
-        let (made, _backend) = crate::connection::pair(std::sync::Arc::new(Quiet));
+        let (made, _backend) = crate::connection::pair(std::sync::Arc::new(Quiet), &crate::Census::default());
         let candidate = Progress::Candidate(r#"{"candidate":"x"}"#.to_owned());
         let progress = vec![Progress::InitClosed, Progress::Connected { connection: made, host: None }, candidate];
         let mut backend = Finds { progress, ..Finds::default() };

@@ -386,7 +386,8 @@ impl Behaviour {
         let how_far = Arc::<HowFar>::default();
         let attempt =
             Attempt { number, on, since_ms: clock::now_ms(), displace, how_far: how_far.clone(), replaced: 0 };
-        (attempt, Opened { stream, displaced, how_far, over, hosts: self.hosts.clone() })
+        let gives_way = role == Endpoint::Dialer && gives_way(&self.local, &peer);
+        (attempt, Opened { stream, displaced, how_far, over, hosts: self.hosts.clone(), gives_way })
     }
 
     /// Removes an attempt that ended. `None`: another has its place, or it is forgotten.

@@ -57,6 +57,8 @@ pub(crate) struct Opened {
     pub over: oneshot::Sender<End>,
     /// Where the other end's host is written down.
     pub hosts: Hosts,
+    /// Of a dial: the other end's takes its place where both dial at once.
+    pub gives_way: bool,
 }
 
 /// A dial that wants a signalling stream.

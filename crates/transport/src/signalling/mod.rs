@@ -27,7 +27,7 @@ mod routes;
 mod under_way;
 
 pub(crate) use attempt::{PeerConnection, Progress, run};
-pub use behaviour::{Behaviour, Event, STRANGE_RELAYS_AT_ONCE};
+pub use behaviour::{Behaviour, Event, INBOUND_ATTEMPTS_MAX, OUTBOUND_ATTEMPTS_MAX, STRANGE_RELAYS_AT_ONCE};
 pub(crate) use hosts::host_beyond;
 pub use hosts::{Hosts, PEERS_MAX as HOSTS_MAX};
 pub use lens::{HostsOnly, Lens, Through, WithoutCircuits};

@@ -10,6 +10,7 @@ use crate::{
     budget::By,
     census::Kind,
     connection::{self, Connection},
+    direct::NOISE_CHANNEL,
     error::Error,
     proto::{
         address::Direct,
@@ -26,9 +27,6 @@ use std::sync::Arc;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{RtcConfiguration, RtcDataChannelInit, RtcPeerConnection, RtcSdpType, RtcSessionDescriptionInit};
-
-/// Stream id of the data channel that carries Noise.
-const NOISE_CHANNEL: u16 = 0;
 
 pub(super) fn description(kind: RtcSdpType, sdp: &str) -> RtcSessionDescriptionInit {
     let description = RtcSessionDescriptionInit::new(kind);
@@ -77,7 +75,7 @@ pub(super) async fn connect(
     let peer_connection = budget::peer_connection(budget, By::Itself, &RtcConfiguration::new(), &census)?;
     let raw = peer_connection.raw.clone();
     let wake = Arc::new(Wake::default());
-    let (connection, backend) = connection::pair(wake.clone());
+    let (connection, backend) = connection::pair(wake.clone(), &census);
     let (noise, channel) = backend.hidden_stream();
     let mut task = Task::new(peer_connection, backend, wake, &census);
     let init = RtcDataChannelInit::new();
@@ -89,6 +87,7 @@ pub(super) async fn connect(
     let offer = describe(&raw, &direct, version).await?;
     let own = sdp::fingerprint(&offer)?;
     let peer = authenticate(&identity, noise, noise_prologue(own, direct.fingerprint)).await?;
+    connection.set_authenticated();
     Ok((peer, connection))
 }
 

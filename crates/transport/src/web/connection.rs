@@ -4,7 +4,7 @@ use super::js::{self, Listener, Shared};
 use crate::{
     census::{Census, Counted, Kind},
     clock,
-    connection::{Backend, Closed},
+    connection::{Backend, Closed, LOST_AFTER},
     pace::Pace,
     proto::{
         frame::{FrameError, MESSAGE_MAX_BYTES},
@@ -34,8 +34,6 @@ use web_sys::{
 
 /// Bytes that the data channels of one connection buffer together; each asks for more at half of what it has of them.
 const BUFFERED_MAX_BYTES: u32 = 1024 * 1024;
-/// A connection that heard nothing is given up after this; "disconnected" alone may pass.
-const LOST_AFTER: Duration = Duration::from_secs(15);
 
 /// Events of one connection that wait for its task. It runs right after each callback and takes in all there are, so that more
 /// than a few are a sign of something else; in full frames, these are the 32 MiB that may wait for readers.

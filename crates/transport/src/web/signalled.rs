@@ -158,7 +158,9 @@ impl Signalled {
         let peer_connection = budget::peer_connection(self.budget, by, &configuration(&self.stun), &self.census)?;
         let raw = peer_connection.raw.clone();
         let wake = Arc::new(Wake::default());
-        let (connection, backend) = connection::pair(wake.clone());
+        let (connection, backend) = connection::pair(wake.clone(), &self.census);
+        // By whoever signals for it: its certificate is the one that was named.
+        connection.set_authenticated();
         let mut task = Task::new(peer_connection, backend, wake, &self.census);
         task.pace();
         let candidate = {
