@@ -4,7 +4,8 @@ use crate::{
     census::Census,
     proto::state::StreamError,
     rate::Rate,
-    stream::{self, Channel, Notify, Opener, Stream, Together},
+    stream::{self, Channel, Notify, Opener, Stream},
+    together::Together,
 };
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use std::{

@@ -36,6 +36,7 @@ pub mod signalling;
 mod stats;
 pub mod stream;
 mod stun;
+mod together;
 #[cfg(any(test, target_arch = "wasm32"))]
 #[path = "web/waiting.rs"]
 mod waiting;

@@ -3,44 +3,28 @@
 //! The user's end ([`Stream`]) and the backend's (`Channel`) share one small state: what came and was not read, and what
 //! was written and not sent. Neither waits for the other while it holds the lock.
 
+pub use crate::together::{
+    UNREAD_EARLY_MAX_BYTES, UNREAD_FAIR_BYTES, UNREAD_OF_ALL_MAX_BYTES, UNSENT_CROWDED_MAX_BYTES, UNSENT_LEAST_BYTES,
+    UNSENT_MAX_BYTES, UNSENT_TOGETHER_MAX_BYTES,
+};
 use crate::{
-    census::Census,
     clock,
     proto::{
-        frame::{DATA_MAX_BYTES, FRAME_MAX_BYTES, Frame, FrameError},
-        state::{self, CanWrite, Read, StreamError, UNREAD_TOGETHER_MAX_BYTES},
+        frame::{Frame, FrameError},
+        state::{self, CanWrite, Read, StreamError},
     },
+    together::{Together, Unread, Unsent},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{AsyncRead, AsyncWrite};
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-/// Bytes that one stream takes before its writer waits; what the connection itself buffers comes on top.
-pub const UNSENT_MAX_BYTES: usize = 128 * 1024;
-/// Bytes that the streams of one connection take together. Beyond it each of them takes one frame's worth, so that none of
-/// many waits for the others.
-pub const UNSENT_TOGETHER_MAX_BYTES: usize = 512 * 1024;
-/// Beyond this, which some thirty streams reach, each of them takes [`UNSENT_LEAST_BYTES`] only. All that a connection may have
-/// take 2 MiB together so, and few are as fast as before.
-pub const UNSENT_CROWDED_MAX_BYTES: usize = 1024 * 1024 - FRAME_MAX_BYTES;
-/// Bytes that a stream takes however many others there are.
-pub const UNSENT_LEAST_BYTES: usize = 1024;
-/// Bytes that a connection may have unread before it is known who is at its other end.
-pub const UNREAD_EARLY_MAX_BYTES: usize = 256 * 1024;
-/// Bytes that all connections of one transport have unread. Beyond it only those take more that have less than
-/// [`UNREAD_FAIR_BYTES`].
-pub const UNREAD_OF_ALL_MAX_BYTES: usize = 256 * 1024 * 1024;
-/// Bytes that a connection may have unread however many others there are.
-pub const UNREAD_FAIR_BYTES: usize = 1024 * 1024;
 /// The end that opened a data channel closes it, and the other follows; if it does not, it is closed after this all the same.
 /// libdatachannel gives the id of a channel that it has closed to the next one at once: a reset that comes then of the other
 /// end's own accord closes the wrong channel.
@@ -58,105 +42,6 @@ pub(crate) enum Opener {
 /// Wakes a backend: a stream has something to send, or is over.
 pub(crate) trait Notify: Send + Sync {
     fn notify(&self);
-}
-
-/// What the streams of one connection have unsent and unread, bytes.
-#[derive(Clone, Default)]
-pub(crate) struct Together {
-    unsent: Arc<AtomicUsize>,
-    unread: Arc<UnreadTogether>,
-}
-
-impl Together {
-    /// Of one of the connections that are counted there.
-    pub fn new(census: &Census) -> Self {
-        let unread = UnreadTogether { census: census.clone(), ..UnreadTogether::default() };
-        Self { unread: Arc::new(unread), ..Self::default() }
-    }
-
-    /// It is known who is at the other end.
-    pub fn set_authenticated(&self) {
-        self.unread.is_authenticated.store(true, Ordering::Relaxed);
-    }
-}
-
-/// What the streams of one connection have unread, and those of all.
-#[derive(Default)]
-struct UnreadTogether {
-    bytes: AtomicUsize,
-    is_authenticated: AtomicBool,
-    census: Census,
-}
-
-/// What of one stream counts as unread.
-struct Unread {
-    bytes: usize,
-    together: Arc<UnreadTogether>,
-}
-
-impl Unread {
-    /// Counts what the stream has unread now; whether that is too much for this connection or for all.
-    fn count(&mut self, bytes: usize) -> bool {
-        let before = std::mem::replace(&mut self.bytes, bytes);
-        let together = &self.together;
-        // Its own part of the sum is never more than the sum.
-        let without = together.bytes.fetch_sub(before, Ordering::Relaxed) - before;
-        together.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let of_connection = without + bytes;
-        let of_all = together.census.count_unread(before, bytes);
-        let max = match together.is_authenticated.load(Ordering::Relaxed) {
-            true => UNREAD_TOGETHER_MAX_BYTES,
-            false => UNREAD_EARLY_MAX_BYTES,
-        };
-        of_connection > max || (of_all > UNREAD_OF_ALL_MAX_BYTES && of_connection > UNREAD_FAIR_BYTES)
-    }
-}
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        self.count(0);
-    }
-}
-
-/// What was written to one stream and not sent.
-struct Unsent {
-    bytes: BytesMut,
-    together: Arc<AtomicUsize>,
-}
-
-impl Unsent {
-    /// Bytes that the writer may add.
-    fn room(&self) -> usize {
-        let most = match self.together.load(Ordering::Relaxed) {
-            ..UNSENT_TOGETHER_MAX_BYTES => UNSENT_MAX_BYTES,
-            UNSENT_TOGETHER_MAX_BYTES..UNSENT_CROWDED_MAX_BYTES => DATA_MAX_BYTES,
-            _ => UNSENT_LEAST_BYTES,
-        };
-        most.saturating_sub(self.bytes.len())
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-        self.together.fetch_add(bytes.len(), Ordering::Relaxed);
-    }
-
-    /// One frame's worth.
-    fn take(&mut self) -> Bytes {
-        let taken = self.bytes.split_to(self.bytes.len().min(DATA_MAX_BYTES)).freeze();
-        self.together.fetch_sub(taken.len(), Ordering::Relaxed);
-        taken
-    }
-
-    fn clear(&mut self) {
-        self.together.fetch_sub(self.bytes.len(), Ordering::Relaxed);
-        self.bytes = BytesMut::new();
-    }
-}
-
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        self.clear();
-    }
 }
 
 struct Inner {
@@ -188,14 +73,15 @@ impl Shared {
 ///
 /// # Back-pressure
 /// A writer waits when [`UNSENT_MAX_BYTES`] of its stream have not gone to the connection; once all streams of the connection
-/// have [`UNSENT_TOGETHER_MAX_BYTES`] of that, when [`DATA_MAX_BYTES`] have not, and beyond [`UNSENT_CROWDED_MAX_BYTES`] when
+/// have [`UNSENT_TOGETHER_MAX_BYTES`] of that, when [`DATA_MAX_BYTES`](crate::proto::frame::DATA_MAX_BYTES) have not, and beyond [`UNSENT_CROWDED_MAX_BYTES`] when
 /// [`UNSENT_LEAST_BYTES`] have not. Flushing waits until nothing is left of it.
 /// Neither says that the other end has read anything: a data channel does not tell its sender how far the reader is.
 ///
 /// # Limits
 /// So this end keeps what nobody has read, and bounds it: a stream with more than [`UNREAD_MAX_BYTES`](state::UNREAD_MAX_BYTES)
-/// unread is lost, and so is the one that brings its connection over [`UNREAD_TOGETHER_MAX_BYTES`], or its transport's over
-/// [`UNREAD_OF_ALL_MAX_BYTES`] where its connection has more than [`UNREAD_FAIR_BYTES`]. A protocol for more than that needs a flow control of its own: the reader asks for each part, or grants credit.
+/// unread is lost, and so is the one that brings its connection over [`UNREAD_TOGETHER_MAX_BYTES`](state::UNREAD_TOGETHER_MAX_BYTES), or its transport's over
+/// [`UNREAD_OF_ALL_MAX_BYTES`] where its connection has more than [`UNREAD_FAIR_BYTES`]. A protocol for more than
+/// that needs a flow control of its own: the reader asks for each part, or grants credit.
 ///
 /// # Errors
 /// A stream that was ended by force gives an [`io::Error`] with the [`StreamError`] that says why inside, of the kind
@@ -210,10 +96,11 @@ pub(crate) struct Channel(Arc<Shared>);
 
 /// Both ends of a new stream.
 pub(crate) fn pair(backend: Arc<dyn Notify>, opener: Opener, together: Together) -> (Stream, Channel) {
+    let (unsent, unread) = together.stream();
     let inner = Inner {
         state: state::Stream::default(),
-        unsent: Unsent { bytes: BytesMut::new(), together: together.unsent },
-        unread: Unread { bytes: 0, together: together.unread },
+        unsent,
+        unread,
         closing: false,
         opener,
         over_since_ms: None,
@@ -464,8 +351,12 @@ impl std::fmt::Debug for Stream {
 mod tests {
     use super::*;
     use crate::{
+        census::Census,
         connection::STREAMS_MAX,
-        proto::{frame::Flag, state::UNREAD_MAX_BYTES},
+        proto::{
+            frame::{DATA_MAX_BYTES, Flag},
+            state::{UNREAD_MAX_BYTES, UNREAD_TOGETHER_MAX_BYTES},
+        },
     };
     use futures::FutureExt;
 
@@ -493,7 +384,7 @@ mod tests {
         let full = UNSENT_TOGETHER_MAX_BYTES / UNSENT_MAX_BYTES;
         assert!(taken[..full].iter().all(|taken| *taken == UNSENT_MAX_BYTES), "{taken:?}");
         assert!(taken[full..].iter().all(|taken| *taken == DATA_MAX_BYTES), "none waits for the others: {taken:?}");
-        assert_eq!(together.unsent.load(Ordering::Relaxed), taken.iter().sum::<usize>());
+        assert_eq!(together.unsent_bytes(), taken.iter().sum::<usize>());
 
         // A stream that is given up makes room, and so does one that is sent.
         drop(pairs.drain(..full));
@@ -506,7 +397,7 @@ mod tests {
         assert!(sent > UNSENT_MAX_BYTES);
         assert_eq!(fill(stream), UNSENT_MAX_BYTES);
         pairs.clear();
-        assert_eq!(together.unsent.load(Ordering::Relaxed), 0, "nothing of what is gone counts");
+        assert_eq!(together.unsent_bytes(), 0, "nothing of what is gone counts");
     }
 
     #[test]
@@ -523,7 +414,7 @@ mod tests {
         // The one after them meets the bound within its frame.
         assert!(taken[full + frames + 1..].iter().all(|taken| *taken == UNSENT_LEAST_BYTES), "{taken:?}");
         let sum = taken.iter().sum::<usize>();
-        assert_eq!(together.unsent.load(Ordering::Relaxed), sum);
+        assert_eq!(together.unsent_bytes(), sum);
         assert!(sum <= 2 * 1024 * 1024, "{sum}");
 
         // Each goes on when its own was sent, those that had more before it was crowded too.
@@ -534,13 +425,13 @@ mod tests {
                 written = fill(stream);
             }
         }
-        assert!(together.unsent.load(Ordering::Relaxed) <= 2 * 1024 * 1024);
+        assert!(together.unsent_bytes() <= 2 * 1024 * 1024);
     }
 
     #[test]
     fn a_writer_that_waits_in_a_crowd_goes_on_when_its_own_frame_was_sent() {
         let together = Together::default();
-        together.unsent.store(UNSENT_TOGETHER_MAX_BYTES, Ordering::Relaxed);
+        together.set_unsent(UNSENT_TOGETHER_MAX_BYTES);
         let (mut stream, channel) = pair(Arc::new(Nobody), Opener::Local, together);
         assert_eq!(fill(&mut stream), DATA_MAX_BYTES);
         let mut writing = Box::pin(async { futures::AsyncWriteExt::write(&mut stream, b"more").await.unwrap() });
@@ -553,7 +444,7 @@ mod tests {
     fn streams_of_one_connection_share_what_they_may_have_unread() {
         let together = Together::default();
         together.set_authenticated();
-        let unread = || together.unread.bytes.load(Ordering::Relaxed);
+        let unread = || together.unread_bytes();
         let new = || pair(Arc::new(Nobody), Opener::Remote, together.clone());
         let frame = Bytes::from(Frame::data(vec![7; 16_000].into()).encode());
         // Each is within its own bound.
