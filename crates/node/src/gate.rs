@@ -251,11 +251,12 @@ pub(crate) fn host(address: &Multiaddr) -> Option<IpAddr> {
     ip_of(address).map(host_of)
 }
 
-/// What one host has at least: an IPv4 address, an IPv6 /64.
+/// What one host has at least: an IPv4 address, an IPv6 /64; in a local network one address.
 #[must_use]
 pub fn host_of(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
+        IpAddr::V6(local) if local.is_unique_local() || local.is_unicast_link_local() => ip,
         IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 64)).into()),
     }
 }

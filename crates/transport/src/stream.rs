@@ -13,7 +13,7 @@ use crate::{
         frame::{Frame, FrameError},
         state::{self, CanWrite, Read, StreamError},
     },
-    together::{Together, Unread, Unsent},
+    together::{Excess, Together, Unread, Unsent},
 };
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncWrite};
@@ -112,8 +112,8 @@ pub(crate) fn pair(backend: Arc<dyn Notify>, opener: Opener, together: Together)
 }
 
 impl Inner {
-    /// To be called after all that reads or drops; whether the streams of the connection have too much unread together.
-    fn count_unread(&mut self) -> bool {
+    /// To be called after all that reads or drops; whether there is too much unread.
+    fn count_unread(&mut self) -> Excess {
         self.unread.count(self.state.unread_bytes())
     }
 
@@ -137,9 +137,12 @@ impl Channel {
     pub fn on_message(&self, message: Bytes) -> Result<(), StreamError> {
         let mut inner = self.0.lock();
         let mut result = inner.state.on_message(message);
-        if inner.count_unread() && result.is_ok() {
-            result = Err(inner.state.cut_off());
+        let excess = inner.count_unread();
+        if excess != Excess::None && result.is_ok() {
+            let cut_off = inner.state.cut_off();
             inner.count_unread();
+            // Who is cut off because others have too much did nothing that it must not do.
+            result = if excess == Excess::Own { Err(cut_off) } else { Ok(()) };
         }
         inner.wake();
         result
@@ -512,8 +515,10 @@ mod tests {
         assert!(all > UNREAD_OF_ALL_MAX_BYTES, "{all}");
         let frame = || Bytes::from(Frame::data(vec![7; 16_000].into()).encode());
         let (together, _) = &held[0];
-        let (_stream, channel) = pair(Arc::new(Nobody), Opener::Remote, together.clone());
-        assert_eq!(channel.on_message(frame()), Err(StreamError::Unread), "it has much");
+        let (mut stream, channel) = pair(Arc::new(Nobody), Opener::Remote, together.clone());
+        assert_eq!(channel.on_message(frame()), Ok(()), "it broke no rule");
+        let read = futures::AsyncReadExt::read(&mut stream, &mut [0; 8]).now_or_never().unwrap();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData, "but it has much");
         let little = unread(&census, 1, 16_000);
         little[0].1[0].1.on_message(frame()).unwrap();
         drop((held, little, _some));

@@ -81,6 +81,16 @@ struct UnreadTogether {
     census: Census,
 }
 
+/// Who has too much unread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Excess {
+    None,
+    /// The connection.
+    Own,
+    /// All together, and this one has more than its fair part.
+    All,
+}
+
 /// What of one stream counts as unread.
 pub(crate) struct Unread {
     bytes: usize,
@@ -88,8 +98,8 @@ pub(crate) struct Unread {
 }
 
 impl Unread {
-    /// Counts what the stream has unread now; whether that is too much for this connection or for all.
-    pub fn count(&mut self, bytes: usize) -> bool {
+    /// Counts what the stream has unread now; whether that is too much.
+    pub fn count(&mut self, bytes: usize) -> Excess {
         let before = std::mem::replace(&mut self.bytes, bytes);
         let together = &self.together;
         // Its own part of the sum is never more than the sum.
@@ -101,7 +111,11 @@ impl Unread {
             true => UNREAD_TOGETHER_MAX_BYTES,
             false => UNREAD_EARLY_MAX_BYTES,
         };
-        of_connection > max || (of_all > UNREAD_OF_ALL_MAX_BYTES && of_connection > UNREAD_FAIR_BYTES)
+        match of_connection {
+            bytes if bytes > max => Excess::Own,
+            bytes if bytes > UNREAD_FAIR_BYTES && of_all > UNREAD_OF_ALL_MAX_BYTES => Excess::All,
+            _ => Excess::None,
+        }
     }
 }
 

@@ -4,10 +4,11 @@ use super::{
     caught::caught,
     datagram::{Datagram, Local},
     effort::Effort,
-    filter::{Filter, is_stun},
+    filter::Filter,
     pacer::Pacer,
     quarantine::Quarantine,
     talk::{Order, Report, Wake, next_order},
+    whereabouts::Whereabouts,
     window::{WINDOW_MAX_BYTES, Window},
 };
 use crate::{
@@ -25,7 +26,6 @@ use crate::{
 use bytes::Bytes;
 use std::{
     collections::{HashMap, VecDeque},
-    net::IpAddr,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -44,8 +44,6 @@ const RESETS_PER_S: u32 = 400;
 const RESETS_UNANSWERED_MAX: usize = 512;
 /// What has to wait for that is tried again after this.
 pub(super) const RESET_PAUSE: Duration = Duration::from_millis(10);
-/// Hosts that DTLS went to: of two it is known already that they are not one.
-const REMOTES_MAX: usize = 2;
 /// Datagrams taken in before streams are looked after again.
 const DATAGRAMS_AT_ONCE: usize = 32;
 /// So many datagrams that wait are a burst.
@@ -106,8 +104,7 @@ pub(super) struct Driver {
     init: Init,
     quarantine: Quarantine,
     filter: Filter,
-    /// Where ICE let DTLS go.
-    remotes: Vec<IpAddr>,
+    whereabouts: Whereabouts,
     resets: Rate,
     /// Streams of the other end that are not kept; to be reset when there is a turn for it.
     refused: VecDeque<ChannelId>,
@@ -150,7 +147,7 @@ impl Driver {
             init: Init::None,
             quarantine: Quarantine::default(),
             filter: Filter::default(),
-            remotes: Vec::new(),
+            whereabouts: Whereabouts::default(),
             resets: Rate::new(RESETS_PER_S, RESETS_AT_ONCE),
             refused: VecDeque::new(),
             effort: Effort::default(),
@@ -331,6 +328,9 @@ impl Driver {
         if !self.filter.lets_through(&bytes, source, || self.rtc.accepts(&input)) {
             return Ok(());
         }
+        if !self.filter.is_proven() {
+            self.whereabouts.on_received(&bytes, source);
+        }
         self.effort.on_datagram(self.channels.len() + self.quarantine.len());
         self.drained_until = None;
         self.effort.of(|| self.rtc.handle_input(input))
@@ -350,10 +350,8 @@ impl Driver {
                     return Ok(until);
                 }
                 Output::Transmit(datagram) => {
-                    // ICE tries every way; all else, DTLS first, goes the one that it has chosen.
-                    let to = datagram.destination.ip();
-                    if !is_stun(&datagram.contents) && self.remotes.len() < REMOTES_MAX && !self.remotes.contains(&to) {
-                        self.remotes.push(to);
+                    if !self.filter.is_proven() {
+                        self.whereabouts.on_sent(&datagram.contents, datagram.destination);
                     }
                     self.effort.on_datagram(self.channels.len() + self.quarantine.len());
                     self.pacer.push(datagram);
@@ -386,8 +384,8 @@ impl Driver {
                 let direct = self.rtc.direct_api();
                 let digest = direct.remote_dtls_fingerprint().and_then(|found| found.bytes.as_slice().try_into().ok());
                 if let Some(digest) = digest {
-                    let (certificate, remotes) = (Fingerprint(digest), self.remotes.clone());
-                    let _ = self.reports.try_send(Report::Connected { certificate, remotes });
+                    let (certificate, host) = (Fingerprint(digest), self.whereabouts.host());
+                    let _ = self.reports.try_send(Report::Connected { certificate, host });
                 }
             }
             Event::ChannelOpen(id, _) if matches!(self.init, Init::Made { id: init, .. } if init == id) => {

@@ -1,8 +1,8 @@
 //! Which of a connection's datagrams str0m is given.
 //!
 //! Until DTLS is done anybody who can send to this socket may have sent one: a stranger's is not let through. Nor is what the
-//! libraries below fall over, whoever sent it: a MESSAGE-INTEGRITY that comes first is taken for none (is 0.11), and a record
-//! that is encrypted before it can be read must not come twice (dimpl 0.7).
+//! libraries below panic over, whoever sent it: a MESSAGE-INTEGRITY that comes first is taken for none (is 0.11), and a record
+//! that is encrypted before it can be read must not come twice (dimpl 0.7). Who stands on the way can end a handshake all the same.
 
 use std::{
     collections::HashSet,
@@ -16,8 +16,9 @@ use std::{
 /// Addresses of the other end that are known: its candidates, and how they look from outside. ICE keeps a way for each, and
 /// walks them all.
 const SOURCES_MAX: usize = 64;
-/// Encrypted records that are let through before DTLS is done: the other end's last flight, and its first words.
-const EARLY_RECORDS_MAX: usize = 64;
+/// Encrypted records that are let through before DTLS is done: the other end's last flight, and its first words. dimpl ends a
+/// handshake in which 30 datagrams wait to be read.
+const EARLY_RECORDS_MAX: usize = 16;
 /// STUN's header; attributes follow (RFC 8489 §5).
 const STUN_HEADER_BYTES: usize = 20;
 /// The type of a STUN attribute (RFC 8489 §18.3).
@@ -50,6 +51,10 @@ impl Filter {
         self.early = HashSet::new();
     }
 
+    pub fn is_proven(&self) -> bool {
+        self.is_proven.load(Ordering::Relaxed)
+    }
+
     /// Whether this datagram is let through. `is_signed`: of STUN, whether its sender knows the password.
     pub fn lets_through(&mut self, bytes: &[u8], source: SocketAddr, is_signed: impl FnOnce() -> bool) -> bool {
         match bytes.first() {
@@ -57,7 +62,7 @@ impl Filter {
                 let first = bytes.get(STUN_HEADER_BYTES..STUN_HEADER_BYTES + MESSAGE_INTEGRITY.len());
                 first != Some(&MESSAGE_INTEGRITY) && is_signed() && self.learn(source)
             }
-            Some(20..64) if self.is_proven.load(Ordering::Relaxed) => true,
+            Some(20..64) if self.is_proven() => true,
             Some(20..64) => self.known.contains(&source) && !self.has_come_before(bytes),
             // Media and TURN (RFC 7983): there are none here.
             _ => false,

@@ -1,10 +1,7 @@
 //! The ways in which this machine can be reached: its own addresses, and how NATs in front of it look from outside
 //! (RFC 8445 §5.1).
 
-use super::{
-    datagram::{DATAGRAM_MAX_BYTES, Datagram, Local},
-    listener,
-};
+use super::datagram::{self, DATAGRAM_MAX_BYTES, Datagram, Local};
 use crate::{
     census::Census,
     error::Error,
@@ -87,7 +84,7 @@ pub(super) async fn gather(stun: &[SocketAddr]) -> Result<Gathered, Error> {
     let mut locals = Vec::new();
     for ip in chosen(addresses, &preferred()) {
         // An address may go while it is looked at.
-        if let Ok(socket) = listener::bind(SocketAddr::new(ip, 0))
+        if let Ok(socket) = datagram::bind(SocketAddr::new(ip, 0))
             && let Ok(local) = socket.local_addr()
         {
             locals.push((local, Arc::new(socket)));

@@ -32,7 +32,7 @@ pub(super) struct Place {
 /// What is counted together. A host and its network may begin alike, and are two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Group {
-    /// An IPv6 host has a whole /64.
+    /// An IPv6 host has a whole /64, but in a local network.
     Host(IpAddr),
     /// A /48.
     Network(Ipv6Addr),
@@ -43,10 +43,17 @@ type Groups = [Option<Group>; 2];
 
 fn groups_of(ip: IpAddr) -> Groups {
     let IpAddr::V6(six) = ip else { return [Some(Group::Host(ip)), None] };
+    if six.is_unique_local() || six.is_unicast_link_local() {
+        // The others in it are the neighbours of a home or an office.
+        return [Some(Group::Host(ip)), None];
+    }
     let prefix = |bits: u32| Ipv6Addr::from(u128::from(six) & (u128::MAX << (128 - bits)));
-    // In a local network it would be the neighbours of a home or an office.
-    let is_local = six.is_unique_local() || six.is_unicast_link_local();
-    [Some(Group::Host(prefix(64).into())), (!is_local).then(|| Group::Network(prefix(48)))]
+    [Some(Group::Host(prefix(64).into())), Some(Group::Network(prefix(48)))]
+}
+
+/// Whether two addresses are counted as one host's.
+pub(super) fn is_one_host(one: IpAddr, other: IpAddr) -> bool {
+    groups_of(one).first() == groups_of(other).first()
 }
 
 impl Group {
@@ -131,7 +138,7 @@ pub(super) mod tests {
         assert!(ask("2001:db8:2", 7, 1).is_some(), "others still get in");
         drop(of_host);
         assert!(ask("2001:db8:1", 7, 1).is_some());
-        let neighbours: Vec<_> = (0..50).filter_map(|host| ask("fd00:0:0", host, 1)).collect();
+        let neighbours: Vec<_> = (0..50).filter_map(|number| ask("fd00:0:0", 7, number)).collect();
         assert_eq!(neighbours.len(), 50, "a local network's hosts are counted one by one");
         drop((of_network, neighbours));
         assert!(table.0.lock().unwrap().is_empty() && table.1.load(Ordering::Relaxed) == 0);

@@ -1,7 +1,8 @@
 //! A `webrtc-direct` listener: one UDP socket for all of its connections, and STUN for whoever asks.
 //!
 //! Datagrams go to connections by where they come from; a STUN request of somebody new begins one, or is another way of one whose
-//! user name it has: a client with several addresses asks from each, and one behind a NAT from another when that forgets it. Nothing is kept for a
+//! user name it has, if it comes from the same host: a NAT that forgets a client gives it another port. From another host it would
+//! be the client who says where what it asked for goes, and nobody would have asked whoever is there. Nothing is kept for a
 //! stranger before its request is well formed, and then only within bounds: half-open attempts in all, per address and per IPv6
 //! network, and their rate. Where a request came from can be forged, and so can all that needs no answer: when there are too many
 //! attempts, in all or of one host or network, the oldest of them that has not done with ICE and DTLS makes room, for a forger
@@ -10,8 +11,8 @@
 use super::{
     Certificate,
     attempt::{Attempt, Role, Started},
-    datagram::{DATAGRAM_MAX_BYTES, Datagram},
-    half_open::{HalfOpen, Place},
+    datagram::{DATAGRAM_MAX_BYTES, Datagram, bind},
+    half_open::{HalfOpen, Place, is_one_host},
 };
 use crate::{
     census::{Census, Counted, Kind},
@@ -43,12 +44,10 @@ pub const STUN_PER_S: u32 = 500;
 const ATTEMPT_HAS_MS: u64 = 500;
 /// Connections of one listener.
 pub const CONNECTIONS_MAX: usize = 4_096;
-/// Addresses that one connection's client is heard at.
+/// Ports that one connection's client is heard at; of one that has proven itself the oldest is forgotten.
 const WAYS_MAX: usize = 8;
 /// Attempts that wait for the swarm to take them.
 const INCOMING_WAITING_MAX: usize = 64;
-/// Bytes the kernel is asked to buffer for the socket, each way.
-const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// An attempt that somebody makes.
@@ -70,11 +69,12 @@ struct Remote {
     _counted: Counted,
 }
 
-/// What has one user name.
-struct Named {
-    /// The first address that it came from.
-    first: SocketAddr,
-    ways: usize,
+/// Whether something comes of a user name.
+enum Name {
+    Free,
+    /// It is a connection's, and comes from elsewhere.
+    Taken,
+    Way(Remote),
 }
 
 impl Remote {
@@ -93,33 +93,16 @@ pub(super) struct Listener {
     identity: Keypair,
     incoming: mpsc::Sender<Incoming>,
     by_source: HashMap<SocketAddr, Remote>,
-    by_name: HashMap<Arc<str>, Named>,
-    /// Attempts in the order they began; those that are over or went further fall out when they are met.
-    order: VecDeque<SocketAddr>,
+    /// Where those are that have a name, the last one last.
+    by_name: HashMap<Arc<str>, VecDeque<SocketAddr>>,
+    /// Attempts in the order they began, and when that was; those that are over or went further fall out when they are met.
+    order: VecDeque<(SocketAddr, u64)>,
     half_open: HalfOpen,
     attempts: Rate,
     /// Attempts that make room for another one of their host or network.
     replaced: Rate,
     stun: Rate,
     census: Census,
-}
-
-/// Binds a socket for either side.
-pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = socket2::Socket::new(
-        socket2::Domain::for_address(address),
-        socket2::Type::DGRAM,
-        Some(socket2::Protocol::UDP),
-    )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // As much as the kernel allows; less only means more datagrams sent again.
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
 }
 
 /// Listens until the receiver is dropped, and carries the connections there are until they end. Returns the address that was bound.
@@ -184,8 +167,13 @@ impl Listener {
     fn sweep(&mut self) {
         self.by_source.retain(|_, remote| !remote.datagrams.is_closed());
         let by_source = &self.by_source;
-        self.by_name.retain(|_, named| by_source.contains_key(&named.first));
-        self.order.retain(|source| by_source.get(source).is_some_and(Remote::is_unproven));
+        self.by_name.retain(|name, ways| {
+            ways.retain(|way| by_source.get(way).is_some_and(|remote| remote.name == *name));
+            !ways.is_empty()
+        });
+        self.order.retain(|(source, begun_ms)| {
+            by_source.get(source).is_some_and(|remote| remote.begun_ms == *begun_ms && remote.is_unproven())
+        });
     }
 
     fn on_datagram(&mut self, bytes: &[u8], from: SocketAddr, now_ms: u64) {
@@ -195,9 +183,6 @@ impl Listener {
             // A full queue drops, as the network does.
             let _ =
                 remote.datagrams.try_send(Datagram { bytes: bytes.to_vec(), source: from, destination: self.local });
-            return;
-        }
-        if self.incoming.is_closed() {
             return;
         }
         if let Some(stun::Message::Request(transaction)) = stun::parse(bytes) {
@@ -214,7 +199,7 @@ impl Listener {
 
     /// Tells somebody their address (RFC 8489 §7.3.1).
     fn answer_stun(&mut self, transaction: stun::Transaction, from: SocketAddr, now_ms: u64) {
-        if self.stun.take(now_ms) {
+        if !self.incoming.is_closed() && self.stun.take(now_ms) {
             let _ = self.socket.try_send_to(&stun::response(transaction, from), from);
         }
     }
@@ -224,10 +209,15 @@ impl Listener {
         if self.by_source.len() >= CONNECTIONS_MAX {
             return Err(Error::Busy);
         }
-        if let Some(way) = self.another_way(username, now_ms) {
-            let _ = way.datagrams.try_send(Datagram { bytes: first.to_vec(), source: from, destination: self.local });
-            self.by_source.insert(from, way);
-            return Ok(());
+        match self.name(username, from, now_ms) {
+            Name::Free if !self.incoming.is_closed() => {}
+            Name::Way(way) if self.attempts.take(now_ms) => {
+                let request = Datagram { bytes: first.to_vec(), source: from, destination: self.local };
+                let _ = way.datagrams.try_send(request);
+                self.add(username, from, way);
+                return Ok(());
+            }
+            Name::Free | Name::Taken | Name::Way(_) => return Err(Error::Busy),
         }
         if let Some(group) = self.half_open.at_its_share(from.ip()) {
             // A host or network that has its share takes none of the others' turns, and clears nothing faster than they come.
@@ -240,7 +230,7 @@ impl Listener {
             self.let_go_of_the_oldest(now_ms, |_| true);
         }
         let place = self.half_open.admit(from.ip(), &self.census).ok_or(Error::Busy)?;
-        let slot = self.incoming.try_reserve().map_err(|_| Error::Busy)?;
+        let slot = self.incoming.clone().try_reserve_owned().map_err(|_| Error::Busy)?;
         let is_proven = Arc::<AtomicBool>::default();
         let attempt = Attempt {
             role: Role::Server,
@@ -257,24 +247,28 @@ impl Listener {
         let (started, datagrams) = attempt.start()?;
         let _ = datagrams.try_send(Datagram { bytes: first.to_vec(), source: from, destination: self.local });
         let _counted = self.census.count(Kind::Remotes);
-        let name = Arc::<str>::from(username);
-        self.by_name.insert(name.clone(), Named { first: from, ways: 1 });
-        self.by_source.insert(from, Remote { datagrams, is_proven, begun_ms: now_ms, name, _counted });
-        self.order.push_back(from);
+        self.by_name.remove(username);
+        self.add(username, from, Remote { datagrams, is_proven, begun_ms: now_ms, name: username.into(), _counted });
+        self.order.push_back((from, now_ms));
         slot.send(Incoming { started, from, place });
         Ok(())
     }
 
-    /// Of the connection that has this name, if there is one and it may have another. Whether the sender knows the password the
-    /// connection sees itself.
-    fn another_way(&mut self, username: &str, now_ms: u64) -> Option<Remote> {
-        let named = self.by_name.get_mut(username)?;
-        let remote = self.by_source.get(&named.first)?;
-        if &*remote.name != username || remote.datagrams.is_closed() || named.ways >= WAYS_MAX {
-            return None;
+    /// What comes of a user name: another way of the connection that has it, if there is one. Whether the sender knows the password
+    /// the connection sees itself.
+    fn name(&self, username: &str, from: SocketAddr, now_ms: u64) -> Name {
+        let last = self.by_name.get(username).and_then(VecDeque::back);
+        let Some((last, remote)) = last.and_then(|last| Some((last, self.by_source.get(last)?))) else {
+            return Name::Free;
+        };
+        if &*remote.name != username || remote.datagrams.is_closed() {
+            return Name::Free;
         }
-        named.ways += 1;
-        Some(Remote {
+        let ways = self.by_name.get(username).map_or(0, VecDeque::len);
+        if !is_one_host(last.ip(), from.ip()) || (ways >= WAYS_MAX && remote.is_unproven()) {
+            return Name::Taken;
+        }
+        Name::Way(Remote {
             datagrams: remote.datagrams.clone(),
             is_proven: remote.is_proven.clone(),
             begun_ms: now_ms,
@@ -283,18 +277,31 @@ impl Listener {
         })
     }
 
+    /// Hands what comes from there to this connection.
+    fn add(&mut self, username: &str, from: SocketAddr, remote: Remote) {
+        let ways = self.by_name.entry(username.into()).or_default();
+        ways.push_back(from);
+        let forgotten = if ways.len() > WAYS_MAX { ways.pop_front() } else { None };
+        self.by_source.insert(from, remote);
+        if let Some(forgotten) = forgotten.filter(|forgotten| *forgotten != from)
+            && self.by_source.get(&forgotten).is_some_and(|remote| &*remote.name == username)
+        {
+            self.by_source.remove(&forgotten);
+        }
+    }
+
     /// Ends the oldest of these attempts that is not proven, if it has had its time. Its place is free once its task has noticed;
     /// until then one more may be turned away, and asks again.
     fn let_go_of_the_oldest(&mut self, now_ms: u64, is_one: impl Fn(&SocketAddr) -> bool) {
         let by_source = &self.by_source;
-        let unproven = |source: &SocketAddr| by_source.get(source).filter(|remote| remote.is_unproven());
-        let oldest = self.order.iter().enumerate().find_map(|(place, source)| {
-            let remote = unproven(source).filter(|_| is_one(source))?;
-            Some((place, remote.begun_ms))
+        // Who began another one since stands in line with that.
+        let is_it = |remote: &Remote, begun_ms| remote.begun_ms == begun_ms && remote.is_unproven();
+        let oldest = self.order.iter().position(|(source, begun_ms)| {
+            is_one(source) && by_source.get(source).is_some_and(|remote| is_it(remote, *begun_ms))
         });
-        if let Some((place, begun_ms)) = oldest
-            && now_ms.saturating_sub(begun_ms) >= ATTEMPT_HAS_MS
-            && let Some(gone) = self.order.remove(place).and_then(|source| self.by_source.remove(&source))
+        let had_its_time = |(_, begun_ms): &(SocketAddr, u64)| now_ms.saturating_sub(*begun_ms) >= ATTEMPT_HAS_MS;
+        if let Some(place) = oldest.filter(|place| self.order.get(*place).is_some_and(had_its_time))
+            && let Some(gone) = self.order.remove(place).and_then(|(source, _)| self.by_source.remove(&source))
         {
             // With all of its ways.
             self.by_source.retain(|_, remote| !remote.datagrams.same_channel(&gone.datagrams));
@@ -403,25 +410,70 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_asks_from_several_addresses_has_one_connection_within_bounds() {
+    async fn a_client_that_asks_from_another_port_has_one_connection_and_its_last_ports_count() {
         let (mut listener, mut incoming) = listener();
-        for host in 1..=WAYS_MAX as u8 {
-            listener.begin(USERNAME, &[], source(host, 1), 0).unwrap();
+        let ask = |listener: &mut Listener, port| listener.begin(USERNAME, &[], source(1, port), 0);
+        for port in 1..=WAYS_MAX as u16 {
+            ask(&mut listener, port).unwrap();
         }
-        assert!((1..=WAYS_MAX as u8).all(|host| listener.knows(source(host, 1))));
+        assert!((1..=WAYS_MAX as u16).all(|port| listener.knows(source(1, port))));
         let _one = incoming.recv().await.unwrap();
         assert!(incoming.try_recv().is_err(), "the others are ways of it");
         assert_eq!(listener.half_open.len(), 1);
+        let busy = ask(&mut listener, 100);
+        assert!(matches!(busy, Err(Error::Busy)), "before it has proven itself it has no more: {busy:?}");
         // All of them go together.
         listener.let_go_of_the_oldest(ATTEMPT_HAS_MS, |_| true);
         assert!(listener.by_source.is_empty());
         listener.sweep();
-        assert!(listener.by_name.is_empty());
-        // One way too many is an attempt of its own: nobody else is at that name any more, or is to be.
-        for host in 1..=WAYS_MAX as u8 + 1 {
-            listener.begin(USERNAME, &[], source(host, 2), 0).unwrap();
+        assert!(listener.by_name.is_empty() && listener.order.is_empty());
+        // One that has proven itself is heard at its last ports.
+        ask(&mut listener, 1).unwrap();
+        let _two = incoming.recv().await.unwrap();
+        listener.by_source[&source(1, 1)].is_proven.store(true, Ordering::Relaxed);
+        for port in 2..=100 {
+            ask(&mut listener, port).unwrap();
         }
-        assert!(incoming.recv().await.is_some() && incoming.recv().await.is_some());
+        assert_eq!(listener.by_source.len(), WAYS_MAX);
+        assert!(listener.knows(source(1, 100)) && !listener.knows(source(1, 1)));
+        assert!(incoming.try_recv().is_err());
+    }
+
+    /// Until the listener hears that the attempt from there is over.
+    async fn over(listener: &Listener, source: SocketAddr) {
+        while !listener.by_source[&source].datagrams.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_elses_address_is_a_way_of_a_connection() {
+        let (mut listener, mut incoming) = listener();
+        listener.begin(USERNAME, &[], source(1, 1), 0).unwrap();
+        let one = incoming.recv().await.unwrap();
+        let refused = listener.begin(USERNAME, &[], source(2, 1), 0);
+        assert!(matches!(refused, Err(Error::Busy)), "{refused:?}");
+        assert!(!listener.knows(source(2, 1)) && incoming.try_recv().is_err());
+        // Once it is over the name is anybody's.
+        drop(one);
+        over(&listener, source(1, 1)).await;
+        listener.begin(USERNAME, &[], source(2, 1), 0).unwrap();
+        assert!(incoming.recv().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_begins_again_and_again_keeps_no_others_attempt_from_its_end() {
+        let (mut listener, mut incoming) = listener();
+        let begin = |listener: &mut Listener, source, at| listener.begin(&username(source), &[], source, at).unwrap();
+        begin(&mut listener, source(1, 1), 0);
+        drop(incoming.recv().await);
+        over(&listener, source(1, 1)).await;
+        begin(&mut listener, source(2, 1), 10);
+        begin(&mut listener, source(1, 1), ATTEMPT_HAS_MS);
+        listener.let_go_of_the_oldest(10 + ATTEMPT_HAS_MS, |_| true);
+        assert!(listener.knows(source(1, 1)) && !listener.knows(source(2, 1)));
+        listener.sweep();
+        assert_eq!(listener.order.len(), 1);
     }
 
     #[tokio::test]

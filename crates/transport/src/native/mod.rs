@@ -15,6 +15,7 @@ mod quarantine;
 mod signalled;
 mod talk;
 mod transport;
+mod whereabouts;
 mod window;
 
 pub use certificate::{Certificate, CertificateError};

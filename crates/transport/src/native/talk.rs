@@ -15,8 +15,8 @@ pub(super) enum Report {
     Connected {
         /// The other end's.
         certificate: Fingerprint,
-        /// Where DTLS went until then.
-        remotes: Vec<IpAddr>,
+        /// The other end's host, if it is known.
+        host: Option<IpAddr>,
     },
     /// The channel `init` is closed at both ends.
     InitClosed,

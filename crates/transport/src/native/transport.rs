@@ -3,7 +3,7 @@
 use super::{
     Certificate,
     attempt::{Attempt, Role},
-    gather,
+    datagram, gather,
     listener::{self, Incoming},
     signalled::Signalled,
 };
@@ -315,7 +315,7 @@ async fn dial_version(config: Config, direct: Direct, version: Version) -> Resul
     let any = if direct.socket.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let probe = std::net::UdpSocket::bind(SocketAddr::new(any, 0))?;
     probe.connect(direct.socket)?;
-    let socket = Arc::new(listener::bind(SocketAddr::new(probe.local_addr()?.ip(), 0))?);
+    let socket = Arc::new(datagram::bind(SocketAddr::new(probe.local_addr()?.ip(), 0))?);
     let local = socket.local_addr()?;
     let (started, datagrams) = Attempt {
         role: Role::Client { server: direct.fingerprint },

@@ -106,7 +106,11 @@ pub(crate) async fn run<P: PeerConnection>(
     };
     let result = match result {
         // The other end dials too and has turned this one away: its own is on its way, and nothing has failed.
-        Err(error) if gives_way && !how_far.has_begun.load(Ordering::Relaxed) => {
+        Err(error)
+            if gives_way
+                && !matches!(error, Error::Superseded { .. })
+                && !how_far.has_begun.load(Ordering::Relaxed) =>
+        {
             Err(clock::within(SUPERSEDED_WITHIN, displaced(&mut cancel).map(Ok)).await.unwrap_or(error))
         }
         other => other,
