@@ -320,6 +320,14 @@ async fn names_are_looked_up() {
     assert!(!meganet_transport::can_dial(&named.collect()), "a browser's candidates are addresses");
 }
 
+/// Dials a listener through that, and uses the connection.
+async fn outlives(from: From, strange: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) {
+    let (address, mut incoming) = listener().await;
+    let through = beside(from, &address, strange).await;
+    let (_, mut client) = dial(&mut transport().0, through).await.unwrap();
+    still_there(&mut client, &mut incoming.recv().await.unwrap()).await;
+}
+
 /// RFC 7983: how DTLS is told apart.
 fn is_dtls(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|first| (20..64).contains(first))
@@ -327,19 +335,15 @@ fn is_dtls(bytes: &[u8]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strangers_alert_ends_no_handshake() {
-    let (address, mut incoming) = listener().await;
     // Fatal, "handshake_failure", unencrypted: RFC 6347 §4.1, RFC 5246 §7.2.
     let alert = vec![21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40];
     let strange = move |bytes: &[u8]| if is_dtls(bytes) { vec![alert.clone()] } else { Vec::new() };
-    let through = beside(From::Stranger, &address, strange).await;
-    let (_, mut client) = dial(&mut transport().0, through).await.unwrap();
-    still_there(&mut client, &mut incoming.recv().await.unwrap()).await;
+    outlives(From::Stranger, strange).await;
 }
 
 /// str0m falls over a failure whose integrity comes first: RFC 8489 §5, §14.5. It names a check of this agent, which is readable.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_with_its_integrity_first_ends_no_connection() {
-    let (address, mut incoming) = listener().await;
     let strange = |bytes: &[u8]| match bytes.get(..20) {
         Some(header @ [0, 1, ..]) => {
             let mut failure = header.to_vec();
@@ -350,20 +354,15 @@ async fn an_answer_with_its_integrity_first_ends_no_connection() {
         }
         _ => Vec::new(),
     };
-    let through = beside(From::OnTheWay, &address, strange).await;
-    let (_, mut client) = dial(&mut transport().0, through).await.unwrap();
-    still_there(&mut client, &mut incoming.recv().await.unwrap()).await;
+    outlives(From::OnTheWay, strange).await;
 }
 
 /// dimpl falls over an encrypted record that comes twice before it can be read: RFC 6347 §4.1.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_record_that_comes_twice_ends_no_handshake() {
-    let (address, mut incoming) = listener().await;
     let early = vec![23, 254, 253, 0, 1, 0, 0, 0, 0, 0, 99, 0, 1, 0];
     let strange = move |bytes: &[u8]| if is_dtls(bytes) { vec![early.clone(); 2] } else { Vec::new() };
-    let through = beside(From::OnTheWay, &address, strange).await;
-    let (_, mut client) = dial(&mut transport().0, through).await.unwrap();
-    still_there(&mut client, &mut incoming.recv().await.unwrap()).await;
+    outlives(From::OnTheWay, strange).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
