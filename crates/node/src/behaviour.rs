@@ -85,6 +85,7 @@ fn connections_of(role: Role) -> ConnectionLimits {
     let max = role.connections_max();
     ConnectionLimits::default()
         .with_max_established(Some(max))
+        // Before that a peer's newest connection takes the place of its oldest, see `Newest`.
         .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER_MAX))
         .with_max_pending_incoming(Some(limits::PENDING_INBOUND_MAX))
         .with_max_pending_outgoing(Some(limits::PENDING_OUTBOUND_MAX))
@@ -117,7 +118,8 @@ fn relay_config(content: Option<ContentMeter>, hosts: Hosts) -> relay::Config {
         // libp2p's own are a little less than this node's, and would stand in their place.
         reservation_rate_limiters: Vec::new(),
         max_reservations: limits::RESERVATIONS_MAX,
-        max_reservations_per_peer: 1,
+        // A page that is loaded anew asks over its new connection, and the old one may not be known to be dead.
+        max_reservations_per_peer: limits::CONNECTIONS_PER_WAY_MAX,
         reservation_duration: limits::RESERVATION_DURATION,
         max_circuits: limits::CIRCUITS_MAX,
         max_circuits_per_peer: limits::CIRCUITS_PER_PEER_MAX,

@@ -1,13 +1,13 @@
 //! Who may connect: a gate by IP address, because peer ids are free and addresses are not.
 
-use crate::{limits, network::Unreachable, platform};
+use crate::{limits, network::Unreachable, newest::Newest, platform};
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
     multiaddr::Protocol,
     swarm::{
-        ConnectionClosed, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, THandler,
-        THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
+        CloseConnection, ConnectionClosed, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour,
+        THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, behaviour::ConnectionEstablished, dummy,
     },
 };
 use meganet_transport::{
@@ -29,49 +29,72 @@ const HOUR_MS: u64 = 3_600_000;
 pub struct Gate {
     by_connection: HashMap<ConnectionId, (Groups, Holder)>,
     by_group: HashMap<Group, HashMap<Holder, usize>>,
+    newest: Newest,
     banned: HashSet<PeerId>,
-    lookups: Option<LookupDials>,
+    lookups: LookupDials,
     /// Where `/webrtc` connections lead.
     hosts: Hosts,
 }
 
 /// Connections that lookups begin: to whomever they hear of, where a tab has few to begin.
+#[derive(Default)]
 struct LookupDials {
-    per_hour: usize,
+    /// In a tab. Elsewhere only who turned this node out is left alone.
+    per_hour: Option<usize>,
     /// Monotonic ms.
     begun: VecDeque<u64>,
     unreachable: Unreachable,
-    /// Direct connections.
-    direct: HashMap<ConnectionId, PeerId>,
+    /// Direct connections, and since when, monotonic ms.
+    direct: HashMap<ConnectionId, (PeerId, u64)>,
 }
 
 impl LookupDials {
-    fn new(per_hour: usize) -> Self {
-        Self { per_hour, begun: VecDeque::new(), unreachable: Unreachable::default(), direct: HashMap::new() }
-    }
-
     /// A dial failed. That says nothing of a peer that is connected, of one behind a relay that failed, or while nobody is
     /// connected: this node may be offline.
     fn failed<'a>(&mut self, peer: PeerId, addresses: impl Iterator<Item = &'a Multiaddr>, now_ms: u64) {
         let mut addresses = addresses.filter(|address| !is_relayed(address)).cloned().peekable();
-        let says_nothing = self.direct.is_empty() || self.direct.values().any(|direct| *direct == peer);
+        let says_nothing = self.per_hour.is_none() || self.direct.is_empty() || self.is_direct(&peer);
         if !says_nothing && addresses.peek().is_some() {
             self.unreachable.failed(peer, addresses, now_ms);
         }
     }
 
-    fn connected(&mut self, id: ConnectionId, peer: PeerId) {
+    /// This node refused a peer that it had dialled.
+    fn refused(&mut self, peer: PeerId, now_ms: u64) {
+        if self.per_hour.is_some() {
+            self.unreachable.failed(peer, std::iter::empty(), now_ms);
+        }
+    }
+
+    fn is_direct(&self, peer: &PeerId) -> bool {
+        self.direct.values().any(|(direct, _)| direct == peer)
+    }
+
+    fn connected(&mut self, id: ConnectionId, peer: PeerId, now_ms: u64) {
         self.unreachable.reached(&peer);
-        self.direct.insert(id, peer);
+        self.direct.insert(id, (peer, now_ms));
+    }
+
+    /// A connection is over that this node had begun to this address, if it had. A peer that ends it as soon as it is there would do
+    /// so again.
+    fn closed(&mut self, id: ConnectionId, dialled: Option<&Multiaddr>, is_its_doing: bool, now_ms: u64) {
+        let Some((peer, since_ms)) = self.direct.remove(&id) else { return };
+        if now_ms.saturating_sub(since_ms) >= limits::TURNED_OUT_WITHIN.as_millis() as u64 {
+            self.unreachable.stayed(&peer);
+        } else if let Some(address) = dialled.filter(|_| is_its_doing && !self.is_direct(&peer)) {
+            self.unreachable.turned_out(peer, address.clone(), now_ms);
+        }
     }
 
     fn take(&mut self, peer: Option<PeerId>, now_ms: u64) -> Result<(), ConnectionDenied> {
         self.begun.retain(|at| now_ms.saturating_sub(*at) < HOUR_MS);
         let is_silent = peer.is_some_and(|peer| self.unreachable.is_silent(&peer, now_ms));
-        if is_silent || self.begun.len() >= self.per_hour {
+        if is_silent || self.per_hour.is_some_and(|per_hour| self.begun.len() >= per_hour) {
             return Err(ConnectionDenied::new(Denied::Lookups));
         }
-        self.begun.push_back(now_ms);
+        if self.per_hour.is_some() {
+            self.begun.push_back(now_ms);
+        }
         Ok(())
     }
 }
@@ -120,7 +143,7 @@ impl Group {
     }
 }
 
-/// What takes a place in a group. A peer's second connection beside the first, which a long transfer may open, takes none.
+/// What takes a place in a group. A peer's further connections, of which [`Newest`] lets it have few, take none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Holder {
     /// Nobody knows yet whose it is, or it takes a place whoever has it.
@@ -152,14 +175,13 @@ pub enum Denied {
 impl Gate {
     /// With a bound on the connections that lookups begin in an hour, and the hosts of `/webrtc` connections.
     pub fn new(lookup_dials_per_hour: Option<usize>, hosts: Hosts) -> Self {
-        let lookups = lookup_dials_per_hour.map(LookupDials::new);
+        let lookups = LookupDials { per_hour: lookup_dials_per_hour, ..LookupDials::default() };
         Self { lookups, hosts, ..Self::default() }
     }
 
-    /// Whether a tab need not try a peer at this address now.
+    /// Whether this node need not try a peer at this address now.
     pub fn is_silent_at(&self, peer: &PeerId, address: &Multiaddr) -> bool {
-        let now_ms = platform::monotonic_ms();
-        self.lookups.as_ref().is_some_and(|lookups| lookups.unreachable.is_silent_at(peer, address, now_ms))
+        self.lookups.unreachable.is_silent_at(peer, address, platform::monotonic_ms())
     }
 
     /// Refuses this peer until the node restarts. The table is bounded; when it is full the newest ban is not remembered.
@@ -195,8 +217,9 @@ impl Gate {
 
     fn has_place(&self, group: Group, holder: Holder) -> bool {
         let Some(holders) = self.by_group.get(&group) else { return true };
-        let held = holders.get(&holder).copied().unwrap_or(0);
-        held < limits::CONNECTIONS_PER_HOLDER_MAX && (held > 0 || holders.len() < group.max())
+        let connections: usize = holders.values().sum();
+        (holders.contains_key(&holder) || holders.len() < group.max())
+            && connections < limits::CONNECTIONS_PER_PLACE_MAX * group.max()
     }
 
     fn release(&mut self, id: ConnectionId) {
@@ -336,10 +359,10 @@ impl NetworkBehaviour for Gate {
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         // This node's own dials name their addresses; a lookup leaves it to the behaviours to know some.
-        match &mut self.lookups {
-            Some(lookups) if addresses.is_empty() => lookups.take(peer, platform::monotonic_ms()).map(|()| Vec::new()),
-            _ => Ok(Vec::new()),
+        if addresses.is_empty() {
+            self.lookups.take(peer, platform::monotonic_ms())?;
         }
+        Ok(Vec::new())
     }
 
     fn handle_established_outbound_connection(
@@ -358,39 +381,36 @@ impl NetworkBehaviour for Gate {
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
         match event {
-            FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => {
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, endpoint, cause, .. }) => {
                 self.release(connection_id);
-                if let Some(lookups) = &mut self.lookups {
-                    lookups.direct.remove(&connection_id);
-                }
+                self.newest.closed(peer_id, connection_id);
+                let dialled = Some(endpoint.get_remote_address()).filter(|_| endpoint.is_dialer());
+                self.lookups.closed(connection_id, dialled, cause.is_some(), platform::monotonic_ms());
             }
             // Another behaviour refused a connection that this one had counted.
             FromSwarm::ListenFailure(failure) => self.release(failure.connection_id),
             FromSwarm::DialFailure(failure) => {
                 self.release(failure.connection_id);
                 // It would connect again, and be refused again, each time that a lookup finds it.
-                if let (Some(lookups), Some(peer), DialError::Denied { cause }) =
-                    (&mut self.lookups, failure.peer_id, failure.error)
+                if let (Some(peer), DialError::Denied { cause }) = (failure.peer_id, failure.error)
                     && matches!(cause.downcast_ref(), Some(Denied::PerSubnet))
                 {
-                    lookups.unreachable.failed(peer, std::iter::empty(), platform::monotonic_ms());
+                    self.lookups.refused(peer, platform::monotonic_ms());
                 }
-                if let (Some(lookups), Some(peer), DialError::Transport(errors)) =
-                    (&mut self.lookups, failure.peer_id, failure.error)
-                {
+                if let (Some(peer), DialError::Transport(errors)) = (failure.peer_id, failure.error) {
                     // Not where this node itself would not, or may not, nor where no relay led to the peer: which ones were
                     // tried is what others say.
                     let says_nothing = |error: &Error| error.is_own() || matches!(error, Error::NoRelay { .. });
                     let counts = |error| !Error::within(error).is_some_and(says_nothing);
                     let addresses = errors.iter().filter(|(_, error)| counts(error)).map(|(address, _)| address);
-                    lookups.failed(peer, addresses, platform::monotonic_ms());
+                    self.lookups.failed(peer, addresses, platform::monotonic_ms());
                 }
             }
-            FromSwarm::ConnectionEstablished(established) => {
-                if let Some(lookups) = &mut self.lookups
-                    && Way::of(established.endpoint) != Way::Relayed
-                {
-                    lookups.connected(established.connection_id, established.peer_id);
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, endpoint, .. }) => {
+                let way = Way::of(endpoint);
+                self.newest.established(peer_id, connection_id, way);
+                if way != Way::Relayed {
+                    self.lookups.connected(connection_id, peer_id, platform::monotonic_ms());
                 }
             }
             _ => {}
@@ -402,7 +422,13 @@ impl NetworkBehaviour for Gate {
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        Poll::Pending
+        // What this node has too many of was added in an event, and after each the swarm comes here.
+        match self.newest.next_superseded() {
+            Some((peer_id, id)) => {
+                Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) })
+            }
+            None => Poll::Pending,
+        }
     }
 }
 

@@ -160,7 +160,7 @@ fn a_peers_circuits_through_one_relay_take_a_place_each() {
 }
 
 #[test]
-fn a_peers_second_connection_takes_no_place_more() {
+fn a_peers_further_connections_take_no_place_more() {
     let mut gate = Gate::default();
     let from: Multiaddr = "/ip4/198.51.100.7/udp/9/quic-v1".parse().unwrap();
     let peer = PeerId::random();
@@ -170,11 +170,46 @@ fn a_peers_second_connection_takes_no_place_more() {
     };
     assert!((0..limits::CONNECTIONS_PER_IP_MAX - 1).all(|id| connect(id, PeerId::random())));
     assert!(connect(1_000, peer) && connect(1_001, peer));
-    assert!(!connect(1_002, PeerId::random()) && !connect(1_005, peer), "nor a third one of the same");
+    assert!(!connect(1_002, PeerId::random()));
+    // Those that are superseded are there until they are closed.
+    let places = limits::CONNECTIONS_PER_IP_MAX;
+    let more = (2_000..3_000).filter(|id| connect(*id, peer)).count();
+    assert_eq!(places - 1 + 2 + more, limits::CONNECTIONS_PER_PLACE_MAX * places);
+    (2_000..3_000).for_each(|id| gate.release(ConnectionId::new_unchecked(id)));
     gate.release(ConnectionId::new_unchecked(1_000));
     assert!(!inbound(&mut gate, 1_003, "/ip4/198.51.100.7/udp/9/quic-v1"), "the peer is still there");
     gate.release(ConnectionId::new_unchecked(1_001));
     assert!(inbound(&mut gate, 1_004, "/ip4/198.51.100.7/udp/9/quic-v1"));
+}
+
+#[test]
+fn a_page_that_is_reloaded_again_and_again_is_never_refused_for_what_it_left_behind() {
+    let mut gate = Gate::default();
+    let (peer, from) = (PeerId::random(), "/ip4/198.51.100.7/udp/9/quic-v1");
+    let endpoint =
+        ConnectedPoint::Listener { local_addr: LOCAL.parse().unwrap(), send_back_addr: from.parse().unwrap() };
+    let mut closed = Vec::new();
+    for number in 0..20 {
+        let connection_id = ConnectionId::new_unchecked(number);
+        assert!(inbound_of(&mut gate, number, peer, from));
+        gate.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+            peer_id: peer,
+            connection_id,
+            endpoint: &endpoint,
+            failed_addresses: &[],
+            other_established: number,
+        }));
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        while let Poll::Ready(ToSwarm::CloseConnection { peer_id, connection: CloseConnection::One(id) }) =
+            gate.poll(&mut context)
+        {
+            assert_eq!(peer_id, peer);
+            gate.release(id);
+            closed.push(id);
+        }
+    }
+    let oldest = (0..20 - limits::CONNECTIONS_PER_WAY_MAX).map(ConnectionId::new_unchecked);
+    assert_eq!(closed, oldest.collect::<Vec<_>>());
 }
 
 #[test]
@@ -248,12 +283,12 @@ fn case_42_dials_spread_over_networks() {
 
 #[test]
 fn lookups_of_a_tab_begin_few_connections_in_an_hour() {
-    let mut dials = LookupDials::new(limits::LOOKUP_DIALS_PER_HOUR);
+    let mut dials = LookupDials { per_hour: Some(limits::LOOKUP_DIALS_PER_HOUR), ..LookupDials::default() };
     assert_eq!((0..100).filter(|at| dials.take(None, *at).is_ok()).count(), limits::LOOKUP_DIALS_PER_HOUR);
     assert!(dials.take(None, HOUR_MS).is_ok(), "the first is an hour old");
     assert!(dials.take(None, HOUR_MS).is_err());
     let gone = PeerId::random();
-    let mut dials = LookupDials::new(1);
+    let mut dials = LookupDials { per_hour: Some(1), ..LookupDials::default() };
     dials.unreachable.failed(gone, std::iter::empty(), 0);
     assert!(dials.take(Some(gone), 0).is_err() && dials.take(Some(PeerId::random()), 0).is_ok());
 
@@ -293,11 +328,11 @@ fn a_failed_dial_is_held_against_a_peer_only_where_it_says_something_of_it() {
         format!("/ip4/192.0.2.1/tcp/1/ws/p2p/{other}/p2p-circuit/p2p/{peer}").parse().unwrap(),
     );
     let id = ConnectionId::new_unchecked;
-    let mut dials = LookupDials::new(1);
+    let mut dials = LookupDials { per_hour: Some(1), ..LookupDials::default() };
     dials.failed(peer, [&plain].into_iter(), 0);
     assert!(!dials.unreachable.is_silent(&peer, 0), "nobody is connected: this node may be offline");
-    dials.connected(id(1), other);
-    dials.connected(id(2), peer);
+    dials.connected(id(1), other, 0);
+    dials.connected(id(2), peer, 0);
     dials.failed(peer, [&plain].into_iter(), 0);
     assert!(!dials.unreachable.is_silent(&peer, 0), "it is connected");
     dials.direct.remove(&id(2));
@@ -305,8 +340,40 @@ fn a_failed_dial_is_held_against_a_peer_only_where_it_says_something_of_it() {
     assert!(!dials.unreachable.is_silent(&peer, 0), "its relay failed");
     dials.failed(peer, [&plain, &circuit].into_iter(), 0);
     assert!(dials.unreachable.is_silent_at(&peer, &plain, 0) && !dials.unreachable.is_silent_at(&peer, &circuit, 0));
-    dials.connected(id(3), peer);
+    dials.connected(id(3), peer, 0);
     assert!(!dials.unreachable.is_silent(&peer, 0));
+}
+
+#[test]
+fn who_ends_a_connection_as_soon_as_it_is_there_is_left_alone_for_a_while() {
+    let peer = PeerId::random();
+    let address: Multiaddr = "/ip4/192.0.2.1/udp/1/webrtc-direct".parse().unwrap();
+    let (id, soon_ms) = (ConnectionId::new_unchecked, limits::TURNED_OUT_WITHIN.as_millis() as u64 - 1);
+    for (dialled, is_its_doing, at_ms, is_held_against) in [
+        (Some(&address), true, soon_ms, true),
+        (Some(&address), true, soon_ms + 1, false),
+        (Some(&address), false, soon_ms, false),
+        (None, true, soon_ms, false),
+    ] {
+        // A native peer has no budget, and asks nobody again and again either.
+        for per_hour in [None, Some(1)] {
+            let mut dials = LookupDials { per_hour, ..LookupDials::default() };
+            dials.closed(id(1), dialled, is_its_doing, at_ms);
+            for _ in 0..2 {
+                dials.connected(id(1), peer, 0);
+                dials.closed(id(1), dialled, is_its_doing, at_ms);
+            }
+            assert_eq!(dials.unreachable.is_silent_at(&peer, &address, at_ms), is_held_against);
+            assert_eq!(dials.take(Some(peer), at_ms).is_err(), is_held_against);
+        }
+    }
+    let mut dials = LookupDials { per_hour: Some(1), ..LookupDials::default() };
+    for number in 0..9 {
+        dials.connected(id(number), peer, 0);
+        dials.connected(id(number + 1), peer, 0);
+        dials.closed(id(number), Some(&address), true, soon_ms);
+    }
+    assert!(!dials.unreachable.is_silent(&peer, soon_ms), "both ends had dialled, and one of two is enough");
 }
 
 #[test]
@@ -318,7 +385,7 @@ fn a_circuit_does_not_show_that_a_peer_can_be_reached() {
     let circuit = format!("/ip4/192.0.2.1/tcp/1/ws/p2p/{relay}/p2p-circuit/p2p/{peer}").parse().unwrap();
     for (number, address, is_reached) in [(1, circuit, false), (2, direct, true)] {
         let endpoint = ConnectedPoint::Dialer { address, role_override: Endpoint::Dialer, port_use: PortUse::New };
-        gate.lookups.as_mut().unwrap().unreachable.failed(peer, std::iter::empty(), platform::monotonic_ms());
+        gate.lookups.unreachable.failed(peer, std::iter::empty(), platform::monotonic_ms());
         gate.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
             peer_id: peer,
             connection_id: ConnectionId::new_unchecked(number),
@@ -326,7 +393,7 @@ fn a_circuit_does_not_show_that_a_peer_can_be_reached() {
             failed_addresses: &[],
             other_established: 0,
         }));
-        let lookups = gate.lookups.as_ref().unwrap();
+        let lookups = &gate.lookups;
         assert_eq!(!lookups.unreachable.is_silent(&peer, platform::monotonic_ms()), is_reached);
         assert_eq!(lookups.direct.len(), usize::from(is_reached));
     }

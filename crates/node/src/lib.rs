@@ -22,6 +22,7 @@ mod fetch;
 mod gate;
 pub mod limits;
 mod network;
+mod newest;
 mod node;
 mod peer_exchange;
 pub mod platform;

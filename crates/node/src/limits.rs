@@ -15,8 +15,13 @@ pub mod protocol {
 pub const TAB_CONNECTIONS_MAX: u32 = 32;
 /// Established connections of a native peer.
 pub const NATIVE_CONNECTIONS_MAX: u32 = 1_000;
-/// Connections to one peer: a direct and a relayed one, and a second of each: one that replaces it, or a WebSocket beside.
-pub const CONNECTIONS_PER_PEER_MAX: u32 = 4;
+/// Connections to one peer of each way, directly, over WebSocket and through relays: one, and one that replaces it or that both ends
+/// began at once. One more takes the place of the oldest.
+pub const CONNECTIONS_PER_WAY_MAX: usize = 2;
+/// Connections to one peer with those that are being closed. Beyond it the newest are refused.
+pub const CONNECTIONS_PER_PEER_MAX: u32 = 8;
+/// Connections from one host or network for each of the places that it has: most peers have one, some a second.
+pub const CONNECTIONS_PER_PLACE_MAX: usize = 2;
 /// Inbound connections from one IP address; loopback is exempt.
 pub const CONNECTIONS_PER_IP_MAX: usize = 8;
 /// Inbound `/webrtc` connections of peers whose address a browser does not tell: half of a tab's.
@@ -26,8 +31,6 @@ pub const CONNECTIONS_PER_NETWORK_MAX: usize = 32;
 /// Inbound circuits through one relay, and as many whose handshakes are under way. A tab has reservations at three: one of them
 /// alone must not fill its 24 inbound places with peers that it made up. A circuit is for signalling, and short.
 pub const CIRCUITS_INBOUND_PER_RELAY_MAX: usize = 8;
-/// Connections of one peer from one address that count as one there.
-pub const CONNECTIONS_PER_HOLDER_MAX: usize = 2;
 /// Handshakes of one IP address under way; loopback is exempt. Half-open connections of one host must not keep others out.
 pub const PENDING_PER_IP_MAX: usize = 8;
 /// The same of one /48 (IPv6): its 65,536 hosts have an eighth of [`PENDING_INBOUND_MAX`] together.
@@ -89,6 +92,8 @@ pub const LOOKUP_DIALS_PER_HOUR: usize = 20;
 /// A peer that did not answer a tab is left alone for this long there, twice as long each time, up to the last value.
 pub const UNREACHABLE_RETRY_MIN: Duration = Duration::from_secs(30);
 pub const UNREACHABLE_RETRY_MAX: Duration = Duration::from_secs(600);
+/// So is one that was dialled and ended the connection within this, from the second time on: the first may be a page's reload.
+pub const TURNED_OUT_WITHIN: Duration = Duration::from_secs(10);
 /// Peers of which that is known.
 pub const UNREACHABLE_PEERS_MAX: usize = 256;
 /// A tab that has other peers tries first contacts that went away less and less often, down to once in this time.
@@ -140,6 +145,8 @@ pub const PROVIDER_DIALS_MAX: usize = 8;
 pub const PROVIDER_DIALS_WAITING_MAX: usize = 128;
 /// A provider that does not answer for this long gives its place to the next; a connection that comes later is used too.
 pub const PROVIDER_DIAL_PATIENCE: Duration = Duration::from_secs(3);
+/// One that is being dialled already, be it at other addresses, is left to that dial for so long.
+pub const ANOTHER_DIAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Commands waiting for the network task.
 pub const COMMAND_QUEUE: usize = 256;
@@ -191,6 +198,9 @@ pub const BANNED_PEERS_MAX: usize = 1_000;
 /// Waiting before the first contact is tried again: doubles from the first to the last value, with jitter.
 pub const JOIN_RETRY_MIN: Duration = Duration::from_secs(1);
 pub const JOIN_RETRY_MAX: Duration = Duration::from_secs(60);
+/// A node that was connected for less than this, or than it would wait now, was turned out as soon as it was let in: it waits before
+/// it tries again.
+pub const JOINED_AFTER: Duration = Duration::from_secs(10);
 /// The longest wait of a tab, to which each try costs of the connections that it may begin: an hour offline must leave it some.
 pub const TAB_JOIN_RETRY_MAX: Duration = Duration::from_secs(600);
 /// First contacts that a tab tries at once, for the same reason.

@@ -10,6 +10,12 @@
 )]
 
 use futures::StreamExt;
+use libp2p::{
+    Swarm,
+    identity::Keypair,
+    multiaddr::Protocol,
+    swarm::{self, SwarmEvent, dummy},
+};
 use meganet_core::{
     head::{Head, HeadInner},
     keys::{ReadKey, SiteKey},
@@ -18,11 +24,17 @@ use meganet_core::{
 };
 use meganet_node::{
     Multiaddr, Node, NodeHandle,
-    api::{ApiError, Command, Content, Contribution, Event, Published, Reply, SiteInfo},
+    api::{ApiError, Command, Content, Contribution, Event, Phase, Published, Reply, SiteInfo, Status},
     config::NodeConfig,
     store::{MemoryStore, Store},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -82,6 +94,31 @@ async fn joined(node: &NodeHandle) {
         }
     })
     .await;
+}
+
+/// A first contact that lets everybody in and turns them out again: where, and how often it has done so.
+async fn turns_out() -> (Multiaddr, Arc<AtomicUsize>) {
+    let identity = Keypair::generate_ed25519();
+    let built = meganet_transport::build(&identity, meganet_transport::Options::default()).unwrap();
+    let peer = identity.public().to_peer_id();
+    let mut swarm = Swarm::new(built.transport, dummy::Behaviour, peer, swarm::Config::with_tokio_executor());
+    swarm.listen_on(quic()).unwrap();
+    let address = loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            break address;
+        }
+    };
+    let times = Arc::new(AtomicUsize::new(0));
+    let counted = times.clone();
+    tokio::spawn(async move {
+        loop {
+            if let SwarmEvent::ConnectionEstablished { connection_id, .. } = swarm.select_next_some().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                swarm.close_connection(connection_id);
+            }
+        }
+    });
+    (address.with(Protocol::P2p(peer)), times)
 }
 
 struct Built {
@@ -445,6 +482,31 @@ async fn what_is_forgotten_while_it_is_fetched_does_not_come_back() {
     assert_eq!(store.site(key.address().blinded()).await.unwrap(), None);
     let usage = store.usage().await.unwrap();
     assert!(usage.chunks < 20, "{usage:?}: what was being stored at that moment may be left, nothing after it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_let_in_and_turned_out_asks_less_and_less_often() {
+    /// Five times by itself, while the wait doubles from 1 s until it is 4 s or more with its jitter, and a few times by the lookups
+    /// that each joining begins, until they leave such a peer alone.
+    const TIMES_MAX: usize = 12;
+    const WAIT_MS: u64 = 4_000;
+    let (contact, times) = turns_out().await;
+    // What it holds makes it look for others, and announce it, each time that it has joined.
+    let node = native_on(memory(), true, 125, &[]).await;
+    let key = SiteKey::from_seed([126; 32]);
+    publish(&node, &key, &build(&key, 1, &files())).await;
+    let mut events = node.events();
+    node.add_bootstrap(vec![contact]).await;
+    let mut wait_ms = 0;
+    while wait_ms < WAIT_MS {
+        let event = tokio::time::timeout(60 * SECOND, events.next()).await.expect("it is offline").unwrap();
+        if let Event::Status(Status { phase: Phase::Offline { retry_in_ms, .. }, .. }) = event {
+            wait_ms = retry_in_ms;
+        }
+        let times = times.load(Ordering::Relaxed);
+        assert!(times <= TIMES_MAX, "turned out {times} times, and it waits {wait_ms} ms");
+    }
+    assert!(times.load(Ordering::Relaxed) > 2, "it was hardly ever there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,9 +34,11 @@ pub(crate) struct Now {
 pub(crate) struct FirstContact {
     addresses: Vec<(PeerId, Multiaddr)>,
     dialling: usize,
+    /// Since when somebody is connected, monotonic ms.
+    joined_at_ms: Option<u64>,
     backoff: Duration,
     backoff_max: Duration,
-    /// Monotonic ms of the next attempt, while offline.
+    /// Monotonic ms of the next attempt, while offline. It stays while somebody is there for a moment: visitors must not put it off.
     retry_at_ms: Option<u64>,
     last_error: String,
 }
@@ -61,6 +63,7 @@ impl FirstContact {
         Self {
             addresses: Vec::new(),
             dialling: 0,
+            joined_at_ms: None,
             backoff: limits::JOIN_RETRY_MIN,
             backoff_max,
             retry_at_ms: None,
@@ -107,15 +110,16 @@ impl FirstContact {
     pub fn check(&mut self, now: Now) -> Option<JoinState> {
         let Now { connected, has_others, at_ms, jitter } = now;
         if connected > 0 {
-            self.backoff = limits::JOIN_RETRY_MIN;
-            self.retry_at_ms = None;
+            self.joined_at_ms.get_or_insert(at_ms);
             return Some(JoinState::Joined);
         }
+        let is_new = self.lost(at_ms);
         if self.dialling > 0 || (self.addresses.is_empty() && !has_others) {
             return Some(JoinState::Joining);
         }
-        if self.retry_at_ms.is_some() {
-            return None;
+        if let Some(retry_at_ms) = self.retry_at_ms {
+            let retry_in = Duration::from_millis(retry_at_ms.saturating_sub(at_ms));
+            return is_new.then(|| JoinState::Offline { retry_in, reason: self.last_error.clone() });
         }
         let wait = self.backoff.mul_f64(0.5 + jitter.clamp(0.0, 1.0));
         self.backoff = (self.backoff * 2).min(self.backoff_max);
@@ -123,9 +127,33 @@ impl FirstContact {
         Some(JoinState::Offline { retry_in: wait, reason: self.last_error.clone() })
     }
 
+    /// Takes note that nobody is connected; whether that is news.
+    fn lost(&mut self, now_ms: u64) -> bool {
+        let is_worth_it = self.is_worth_retrying_now(now_ms);
+        let Some(joined) = self.was_joined_for(now_ms) else { return false };
+        self.joined_at_ms = None;
+        if is_worth_it {
+            self.retry_at_ms = None;
+            // What is worth it next time has to last longer, or this node would be turned out as soon as it is.
+            let is_long = joined >= self.backoff_max;
+            self.backoff = if is_long { limits::JOIN_RETRY_MIN } else { (self.backoff * 2).min(self.backoff_max) };
+        }
+        true
+    }
+
+    /// Nobody is connected any more: whether all who are known are to be tried at once. Who takes this node in and turns it out
+    /// again would do so as often as it is asked.
+    pub fn is_worth_retrying_now(&self, now_ms: u64) -> bool {
+        self.was_joined_for(now_ms).is_none_or(|joined| joined >= limits::JOINED_AFTER.max(self.backoff))
+    }
+
+    fn was_joined_for(&self, now_ms: u64) -> Option<Duration> {
+        self.joined_at_ms.map(|at| Duration::from_millis(now_ms.saturating_sub(at)))
+    }
+
     /// Whether it is time to dial again.
     pub fn is_due(&self, now_ms: u64) -> bool {
-        self.dialling == 0 && self.retry_at_ms.is_some_and(|at| at <= now_ms)
+        self.dialling == 0 && self.joined_at_ms.is_none() && self.retry_at_ms.is_some_and(|at| at <= now_ms)
     }
 
     pub fn retry_now(&mut self) {
@@ -181,9 +209,73 @@ mod tests {
         assert_eq!(waits[9], limits::JOIN_RETRY_MAX);
         first.dial_started();
         assert_eq!(first.dial_ended(None, at(1, now)), Some(JoinState::Joined));
+        now += limits::JOIN_RETRY_MAX.as_millis() as u64;
+        assert!(first.is_worth_retrying_now(now));
         first.dial_started();
         let again = first.dial_ended(Some("gone".into()), at(0, now));
         assert!(matches!(again, Some(JoinState::Offline { retry_in, .. }) if retry_in == limits::JOIN_RETRY_MIN));
+    }
+
+    #[test]
+    fn who_lets_this_node_in_and_turns_it_out_again_is_asked_less_and_less_often() {
+        let mut first = FirstContact::new(limits::JOIN_RETRY_MAX);
+        first.add(vec![contact()]);
+        let mut now = 0;
+        let mut waits = Vec::new();
+        for _ in 0..10 {
+            first.dial_started();
+            assert_eq!(first.dial_ended(None, at(1, now)), Some(JoinState::Joined));
+            now += 5;
+            assert!(!first.is_worth_retrying_now(now));
+            let Some(JoinState::Offline { retry_in, .. }) = first.check(at(0, now)) else { panic!("nobody is there") };
+            assert!(!first.is_due(now));
+            now += retry_in.as_millis() as u64;
+            assert!(first.is_due(now));
+            waits.push(retry_in);
+        }
+        assert!(waits[0] == limits::JOIN_RETRY_MIN && waits.windows(2).all(|pair| pair[0] <= pair[1]));
+        assert_eq!(waits[9], limits::JOIN_RETRY_MAX);
+    }
+
+    #[test]
+    fn who_stays_a_little_longer_than_it_must_has_to_stay_longer_each_time() {
+        let mut first = FirstContact::new(limits::TAB_JOIN_RETRY_MAX);
+        first.add(vec![contact()]);
+        let (mut now, mut dials) = (0, 0);
+        while now < 3_600_000 {
+            dials += 1;
+            first.dial_started();
+            assert_eq!(first.check(at(0, now)), Some(JoinState::Joining));
+            first.dial_ended(None, at(1, now));
+            now += limits::JOINED_AFTER.as_millis() as u64 + 1;
+            if !first.is_worth_retrying_now(now) {
+                let Some(JoinState::Offline { retry_in, .. }) = first.check(at(0, now)) else {
+                    panic!("nobody is there")
+                };
+                now += retry_in.as_millis() as u64;
+            }
+        }
+        assert!(dials < 20, "{dials} in an hour");
+    }
+
+    #[test]
+    fn visitors_do_not_put_off_the_next_try() {
+        let mut first = FirstContact::new(limits::JOIN_RETRY_MAX);
+        first.add(vec![contact()]);
+        first.dial_started();
+        let Some(JoinState::Offline { retry_in, .. }) = first.dial_ended(Some("refused".into()), at(0, 0)) else {
+            panic!("nobody is there")
+        };
+        let due_ms = retry_in.as_millis() as u64;
+        for now in (0..due_ms).step_by(100) {
+            assert_eq!(first.check(at(1, now)), Some(JoinState::Joined));
+            assert!(!first.is_due(u64::MAX), "somebody is there");
+            let left = Duration::from_millis(due_ms - now - 1);
+            let offline = first.check(at(0, now + 1));
+            assert!(matches!(offline, Some(JoinState::Offline { retry_in, .. }) if retry_in == left), "{offline:?}");
+            assert_eq!(first.check(at(0, now + 1)), None, "that is no news");
+        }
+        assert!(first.is_due(due_ms));
     }
 
     #[test]

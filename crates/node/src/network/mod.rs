@@ -4,6 +4,7 @@
 //! announce, list peers. Bulk data never passes through here; it flows on exchange streams of its own.
 
 mod announcements;
+mod begun;
 mod content_meter;
 mod detours;
 mod first_contact;

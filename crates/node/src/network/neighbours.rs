@@ -44,9 +44,15 @@ impl Neighbours {
         self.begun.extend(self.begun.back().copied());
     }
 
-    /// The peer to dial now, while `connected` others are there; `is_connected` tells who need not be dialled. It is one of whoever
+    /// The peer to dial now, while `connected` others are there, unless it is connected itself or being dialled. It is one of whoever
     /// told of the fewest that were dialled within the hour: who tells of many gets what the others leave.
-    pub fn next(&mut self, connected: usize, now_ms: u64, is_connected: impl Fn(&PeerId) -> bool) -> Option<PeerId> {
+    pub fn next(
+        &mut self,
+        connected: usize,
+        now_ms: u64,
+        is_connected: impl Fn(&PeerId) -> bool,
+        is_dialled: impl Fn(&PeerId) -> bool,
+    ) -> Option<PeerId> {
         self.begun.retain(|(at, _)| now_ms.saturating_sub(*at) < HOUR_MS);
         self.tried.retain(|_, at| now_ms.saturating_sub(*at) < limits::NEIGHBOUR_RETRY.as_millis() as u64);
         if connected >= limits::NEIGHBOURS_WANTED || self.begun.len() >= limits::NEIGHBOUR_DIALS_PER_HOUR {
@@ -54,7 +60,7 @@ impl Neighbours {
         }
         self.candidates.retain(|(peer, _)| !is_connected(peer));
         let begun_of = |by: &PeerId| self.begun.iter().filter(|(_, teller)| teller == by).count();
-        let untried = self.candidates.iter().filter(|(peer, _)| !self.tried.contains_key(peer));
+        let untried = self.candidates.iter().filter(|(peer, _)| !self.tried.contains_key(peer) && !is_dialled(peer));
         let (peer, by) = *untried.min_by_key(|(_, by)| begun_of(by))?;
         self.candidates.retain(|(other, _)| *other != peer);
         self.tried.insert(peer, now_ms);
@@ -72,20 +78,21 @@ mod tests {
         let mut neighbours = Neighbours::default();
         let peer = PeerId::random();
         neighbours.told_of(peer, PeerId::random());
-        assert_eq!(neighbours.next(limits::NEIGHBOURS_WANTED, 0, |_| false), None);
-        assert_eq!(neighbours.next(0, 0, |_| false), Some(peer));
+        assert_eq!(neighbours.next(limits::NEIGHBOURS_WANTED, 0, |_| false, |_| false), None);
+        assert_eq!(neighbours.next(0, 0, |_| false, |_| true), None, "it is being dialled, and that may fail");
+        assert_eq!(neighbours.next(0, 0, |_| false, |_| false), Some(peer));
         neighbours.told_of(peer, PeerId::random());
-        assert_eq!(neighbours.next(0, 1, |_| false), None, "it was tried just now");
+        assert_eq!(neighbours.next(0, 1, |_| false, |_| false), None, "it was tried just now");
         let later = limits::NEIGHBOUR_RETRY.as_millis() as u64;
-        assert_eq!(neighbours.next(0, later, |_| false), Some(peer));
+        assert_eq!(neighbours.next(0, later, |_| false, |_| false), Some(peer));
         let mut dials = 2;
         for _ in 0..100 {
             neighbours.told_of(PeerId::random(), PeerId::random());
-            dials += usize::from(neighbours.next(0, later, |_| false).is_some());
+            dials += usize::from(neighbours.next(0, later, |_| false, |_| false).is_some());
         }
         assert_eq!(dials, limits::NEIGHBOUR_DIALS_PER_HOUR);
         assert!(neighbours.candidates.len() <= CANDIDATES_MAX);
-        assert!(neighbours.next(0, later + HOUR_MS, |_| false).is_some(), "an hour later there are more");
+        assert!(neighbours.next(0, later + HOUR_MS, |_| false, |_| false).is_some(), "an hour later there are more");
     }
 
     #[test]
@@ -97,14 +104,14 @@ mod tests {
         for _ in 0..10 * CANDIDATES_MAX {
             neighbours.told_of(PeerId::random(), liar);
         }
-        let alone = (0..10).filter(|_| neighbours.next(0, 0, |_| false).is_some()).count();
+        let alone = (0..10).filter(|_| neighbours.next(0, 0, |_| false, |_| false).is_some()).count();
         assert_eq!(alone, 10, "nobody else told of any");
         living.iter().for_each(|peer| neighbours.told_of(*peer, liar));
         living.iter().for_each(|peer| neighbours.told_of(*peer, honest));
         for _ in 0..10 * CANDIDATES_MAX {
             neighbours.told_of(PeerId::random(), liar);
         }
-        let next: Vec<_> = (0..5).filter_map(|_| neighbours.next(0, 0, |_| false)).collect();
+        let next: Vec<_> = (0..5).filter_map(|_| neighbours.next(0, 0, |_| false, |_| false)).collect();
         assert_eq!(next, living);
         let before = neighbours.begun.len();
         neighbours.costs_another();

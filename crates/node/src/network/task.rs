@@ -3,6 +3,7 @@
 use super::{
     ContentMeter, LISTEN_TIMEOUT, NetworkEvent, Request, Snapshot, StartError, Willing,
     announcements::Announcements,
+    begun::Begun,
     detours::Detours,
     first_contact::{FirstContact, JoinState},
     lookups::Lookups,
@@ -75,6 +76,7 @@ pub(super) struct Task {
     reservations: Reservations,
     neighbours: Neighbours,
     memory: Memory,
+    begun: Begun,
     providers: ProviderDials,
     fallbacks: Vec<Fallback>,
     paths: PathTable,
@@ -163,6 +165,7 @@ impl Task {
             reservations: Reservations::default(),
             neighbours: Neighbours::default(),
             memory,
+            begun: Begun::default(),
             providers: ProviderDials::default(),
             fallbacks: Vec::new(),
             paths,
@@ -227,8 +230,8 @@ impl Task {
                     return;
                 }
             }
-            let wait =
-                self.lookups.next_due_ms().map_or(TICK, |at| TICK.min(Duration::from_millis(at.saturating_sub(now))));
+            let due_ms = self.lookups.next_due_ms().into_iter().chain(self.begun.next_due_ms(now)).min();
+            let wait = due_ms.map_or(TICK, |at| TICK.min(Duration::from_millis(at.saturating_sub(now))));
             let next = {
                 let mut timer = pin!(platform::sleep(wait).fuse());
                 let mut request = self.inbox.next().fuse();
@@ -377,7 +380,7 @@ impl Task {
         self.peers.remember(peer, plain.clone(), Source::Own);
         let options = self.dial_options(peer, vec![plain]);
         let id = options.connection_id();
-        match self.swarm.dial(options) {
+        match self.begin(options) {
             Ok(()) => {
                 self.dials.insert(id, Dial::Command(reply));
             }
@@ -451,7 +454,7 @@ impl Task {
                         self.tell(NetworkEvent::Disconnected(peer_id));
                     }
                     if self.peers.direct_count() == 0 {
-                        self.dial_everybody_known();
+                        self.nobody_is_left();
                     }
                 }
             }
@@ -461,6 +464,7 @@ impl Task {
                     self.paths.no_websocket(&peer);
                 }
                 self.detours.useless(connection_id, platform::monotonic_ms());
+                self.begun.ended(&connection_id);
                 self.providers.ended(&connection_id);
                 if let Some(peer) = &peer_id {
                     self.fall_back_now(peer);
@@ -492,6 +496,10 @@ impl Task {
                 }
                 self.dial_ended(connection_id, Some(error.to_string()));
             }
+            // Those of behaviours: lookups, and circuits to signal over.
+            SwarmEvent::Dialing { peer_id: Some(peer), connection_id } => {
+                self.begun.begun(connection_id, peer, platform::monotonic_ms());
+            }
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. }
                 if self.role.is_server() && self.listens_publicly =>
             {
@@ -504,6 +512,7 @@ impl Task {
     }
 
     fn dial_ended(&mut self, id: ConnectionId, error: Option<String>) {
+        self.begun.ended(&id);
         self.providers.ended(&id);
         match self.dials.remove(&id) {
             Some(Dial::Command(reply)) => {
@@ -543,6 +552,8 @@ impl Task {
                 relay::Event::ReservationReqAccepted { src_peer_id, .. } => {
                     self.peers.reserved_here(&src_peer_id, true);
                 }
+                // Said of each connection that closes, whichever has the reservation.
+                relay::Event::ReservationClosed { src_peer_id } if self.peers.is_direct(&src_peer_id) => {}
                 relay::Event::ReservationTimedOut { src_peer_id } | relay::Event::ReservationClosed { src_peer_id } => {
                     self.peers.reserved_here(&src_peer_id, false);
                 }

@@ -7,7 +7,7 @@ use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use std::{collections::HashMap, time::Duration};
 
 struct Silent {
-    /// Where it did not answer.
+    /// Where it did not answer; none: wherever it is.
     addresses: Vec<Multiaddr>,
     failures: u32,
     /// Monotonic ms.
@@ -53,8 +53,24 @@ impl Unreachable {
         }
     }
 
-    /// A peer is there.
+    /// A peer let this node in at this address, and turned it out again at once. The first time it may have had a reason, as a page
+    /// that is loaded anew.
+    pub fn turned_out(&mut self, peer: PeerId, address: Multiaddr, now_ms: u64) {
+        self.failed(peer, std::iter::once(address), now_ms);
+        if let Some(silent) = self.peers.get_mut(&peer).filter(|silent| silent.failures == 1) {
+            silent.until_ms = now_ms;
+        }
+    }
+
+    /// A peer is there. Whether it stays is still to be seen.
     pub fn reached(&mut self, peer: &PeerId) {
+        if let Some(silent) = self.peers.get_mut(peer) {
+            silent.until_ms = 0;
+        }
+    }
+
+    /// A peer was there for a while.
+    pub fn stayed(&mut self, peer: &PeerId) {
         self.peers.remove(peer);
     }
 
@@ -66,7 +82,7 @@ impl Unreachable {
     /// Whether a peer need not be tried now at this address: at another it may have come back.
     pub fn is_silent_at(&self, peer: &PeerId, address: &Multiaddr, now_ms: u64) -> bool {
         let silent = self.peers.get(peer).filter(|silent| silent.until_ms > now_ms);
-        silent.is_some_and(|silent| silent.addresses.contains(&plain(address.clone())))
+        silent.is_some_and(|silent| silent.addresses.is_empty() || silent.addresses.contains(&plain(address.clone())))
     }
 }
 
@@ -96,6 +112,33 @@ mod tests {
         assert!(!unreachable.is_silent(&peer, limits::UNREACHABLE_RETRY_MAX.as_millis() as u64));
         unreachable.reached(&peer);
         assert!(!unreachable.is_silent(&peer, 0) && !unreachable.is_silent_at(&peer, &old, 0));
+    }
+
+    #[test]
+    fn who_turns_this_node_out_again_and_again_is_left_alone_longer_and_longer_until_it_lets_it_stay() {
+        let mut unreachable = Unreachable::default();
+        let (peer, address) = (PeerId::random(), address("/ip4/127.0.0.1/udp/1/webrtc-direct"));
+        let mut turned_out = |at_ms| {
+            unreachable.reached(&peer);
+            assert!(!unreachable.is_silent(&peer, at_ms), "it is connected");
+            unreachable.turned_out(peer, address.clone(), at_ms);
+            (0..).find(|wait_s| !unreachable.is_silent_at(&peer, &address, at_ms + wait_s * 1_000)).unwrap()
+        };
+        let waits: Vec<u64> = (0..8).map(|number| turned_out(number * 1_000_000)).collect();
+        let max_s = limits::UNREACHABLE_RETRY_MAX.as_secs();
+        assert_eq!((waits[0], waits[1], waits[7]), (0, 2 * limits::UNREACHABLE_RETRY_MIN.as_secs(), max_s));
+        unreachable.reached(&peer);
+        unreachable.stayed(&peer);
+        unreachable.turned_out(peer, address.clone(), 0);
+        assert!(!unreachable.is_silent(&peer, 0) && unreachable.peers.len() == 1);
+    }
+
+    #[test]
+    fn one_that_this_node_itself_refused_is_left_alone_wherever_it_is() {
+        let mut unreachable = Unreachable::default();
+        let peer = PeerId::random();
+        unreachable.failed(peer, std::iter::empty(), 0);
+        assert!(unreachable.is_silent_at(&peer, &address("/ip4/192.0.2.1/udp/1/webrtc-direct"), 0));
     }
 
     #[test]

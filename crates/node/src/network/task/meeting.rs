@@ -15,7 +15,10 @@ use libp2p::{
     Multiaddr, PeerId,
     kad::{self, store::RecordStore},
     multiaddr::Protocol,
-    swarm::dial_opts::{DialOpts, PeerCondition},
+    swarm::{
+        DialError,
+        dial_opts::{DialOpts, PeerCondition},
+    },
 };
 use meganet_core::{
     limits::{PEER_LIST_ADDRESS_MAX_BYTES, PEER_LIST_MAX_PEERS},
@@ -51,6 +54,16 @@ impl Task {
         DialOpts::peer_id(peer).addresses(now).condition(PeerCondition::Always).build()
     }
 
+    /// Begins a dial to a direct connection.
+    pub(super) fn begin(&mut self, options: DialOpts) -> Result<(), DialError> {
+        let (id, peer) = (options.connection_id(), options.get_peer_id());
+        self.swarm.dial(options)?;
+        if let Some(peer) = peer {
+            self.begun.begun(id, peer, platform::monotonic_ms());
+        }
+        Ok(())
+    }
+
     /// Remembers what else to try if nothing came of a dial: UDP may be blocked, or nobody be where others said.
     fn fall_back_later(&mut self, peer: PeerId, ways: VecDeque<Vec<Multiaddr>>) {
         if ways.is_empty() {
@@ -77,7 +90,7 @@ impl Task {
             self.fall_back_later(peer, ways);
             let options = DialOpts::peer_id(peer).addresses(addresses.clone()).condition(PeerCondition::Always).build();
             let id = options.connection_id();
-            if self.swarm.dial(options).is_ok() {
+            if self.begin(options).is_ok() {
                 tracing::info!(%peer, "no answer: trying what else is known");
                 self.fallback_started(id, peer, addresses);
             }
@@ -123,8 +136,10 @@ impl Task {
             return;
         }
         let connected = self.peers.neighbours();
-        let peers = &self.peers;
-        let Some(peer) = self.neighbours.next(connected, now_ms, |peer| peers.is_direct(peer)) else { return };
+        let (peers, begun) = (&self.peers, &self.begun);
+        let (is_direct, is_dialled) =
+            (|peer: &PeerId| peers.is_direct(peer), |peer: &PeerId| begun.is_recent(peer, now_ms));
+        let Some(peer) = self.neighbours.next(connected, now_ms, is_direct, is_dialled) else { return };
         let mut addresses = self.peers.addresses(&peer);
         addresses.retain(|address| meganet_transport::can_dial(address) && self.peers.may_dial(address));
         if addresses.iter().any(meganet_transport::is_signalled)
@@ -134,7 +149,7 @@ impl Task {
         }
         if !addresses.is_empty() {
             let options = self.dial_options(peer, addresses);
-            let _ = self.swarm.dial(options);
+            let _ = self.begin(options);
         }
     }
 

@@ -93,10 +93,15 @@ impl Task {
     }
 
     pub(super) fn dial_waiting_providers(&mut self, now_ms: u64) {
+        let mut left = VecDeque::new();
         while self.providers.under_way.len() < limits::PROVIDER_DIALS_MAX
             && let Some(dial) = self.providers.waiting.pop_front()
         {
             if self.peers.is_direct(&dial.peer) {
+                continue;
+            }
+            if self.begun.is_recent(&dial.peer, now_ms) {
+                left.push_back(dial);
                 continue;
             }
             let options = self.dial_options(dial.peer, dial.addresses.clone());
@@ -119,11 +124,14 @@ impl Task {
                     continue;
                 }
             }
-            if self.swarm.dial(options).is_ok() {
+            if self.begin(options).is_ok() {
                 self.providers.going_on.insert(id, (dial.peer, dial.addresses.clone()));
                 self.providers.under_way.insert(id, (patience_ms, dial));
             }
         }
+        // They keep their turn.
+        left.append(&mut self.providers.waiting);
+        self.providers.waiting = left;
     }
 }
 

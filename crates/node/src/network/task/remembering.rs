@@ -10,7 +10,7 @@ impl Task {
     pub(super) fn dial_to_join(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
         let options = self.dial_options(peer, addresses.clone());
         let id = options.connection_id();
-        match self.swarm.dial(options) {
+        match self.begin(options) {
             Ok(()) => {
                 self.first.dial_started();
                 self.dials.insert(id, Dial::FirstContact { peer, addresses });
@@ -27,6 +27,15 @@ impl Task {
             }
             Dial::Command(_) => false,
         })
+    }
+
+    /// The last direct connection is gone.
+    pub(super) fn nobody_is_left(&mut self) {
+        if self.first.is_worth_retrying_now(platform::monotonic_ms()) {
+            return self.dial_everybody_known();
+        }
+        let state = self.first.check(self.joining_now());
+        self.set_join(state);
     }
 
     /// First contacts and a few remembered peers, while nobody is connected.
