@@ -89,6 +89,11 @@ impl Browser {
         Ok(self.driver.quit().await?)
     }
 
+    /// SIGKILL to the browser and its driver: no page of it hears of its end.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
     /// Loads a page in the current tab.
     pub async fn goto(&self, url: &str) -> Result<()> {
         self.driver.goto(url).await.with_context(|| format!("cannot load {url}"))

@@ -20,6 +20,7 @@ mod harness;
 mod interop;
 mod killed_while_publishing;
 mod leaks;
+mod left;
 mod liar;
 mod nat;
 mod network_gone;

@@ -189,6 +189,23 @@ impl Client {
         });
     }
 
+    /// The page is about to go: its node, if it has one, says goodbye to its peers. Other tabs are not told, so that they ask again
+    /// whoever leads next. Whether there was a node.
+    pub fn leave(&self) -> bool {
+        let Place::Here(node) = &*self.0.place.borrow() else { return false };
+        self.0.term.set(None);
+        let node = node.clone();
+        platform::spawn(async move {
+            let _ = node.call(Command::Shutdown).await;
+        });
+        true
+    }
+
+    /// Whether this tab leads, and answers the others.
+    pub(crate) fn leads(&self) -> bool {
+        self.0.term.get().is_some()
+    }
+
     /// Whether the node runs in this tab.
     pub fn runs_here(&self) -> bool {
         matches!(&*self.0.place.borrow(), Place::Here(_))
@@ -354,7 +371,7 @@ impl Client {
         for listener in listeners {
             listener(&update);
         }
-        if self.0.term.get().is_some() && !matches!(update, Update::Seat(_)) {
+        if self.leads() && !matches!(update, Update::Seat(_)) {
             self.send(&Frame::Update(update));
         }
     }
@@ -375,7 +392,7 @@ impl Client {
         if panic::is_poisoned() {
             return;
         }
-        let leads = self.0.term.get().is_some();
+        let leads = self.leads();
         match frame {
             Frame::Hello { .. } => self.greet(),
             Frame::Call { tab, id, command } if leads => self.0.tabs.serve(self, tab, id, command),

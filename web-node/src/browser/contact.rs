@@ -14,6 +14,7 @@ use meganet_core::{
 use meganet_node::{
     Multiaddr, NodeHandle, PeerId,
     api::{self, Command},
+    limits::JOINED_AFTER,
     platform,
     store::Store,
 };
@@ -32,21 +33,28 @@ const GOOD_PEERS_MAX: usize = 64;
 pub async fn keep(client: Client, node: NodeHandle, store: Arc<dyn Store>) {
     let mut backoff = Backoff::default();
     let mut attempts = 0_u32;
-    let mut was_joined = false;
+    let mut joined_at_ms = None;
     let mut offered = None;
     loop {
         if client.is_joined() {
-            was_joined = true;
-            backoff.reset();
+            joined_at_ms.get_or_insert_with(platform::monotonic_ms);
             attempts = 0;
-            offered = None;
             client.set_contact(Contact { problem: None, retry_in_ms: None, attempts, ..client.contact() });
             client.phase_changed().wait().await;
             continue;
         }
-        if std::mem::take(&mut was_joined) {
-            // All who were connected through one bootstrap lose it in one moment.
-            sleep_unless_woken(&client, after_loss(random())).await;
+        if let Some(at_ms) = joined_at_ms.take() {
+            let has_stayed = platform::monotonic_ms().saturating_sub(at_ms) >= JOINED_AFTER.as_millis() as u64;
+            let wait = if has_stayed {
+                backoff.reset();
+                offered = None;
+                // All who were connected through one bootstrap lose it in one moment.
+                after_loss(random())
+            } else {
+                // Let in and turned out again: the same addresses, given once more, would be dialled at once.
+                backoff.next_wait(random())
+            };
+            sleep_unless_woken(&client, wait).await;
             continue;
         }
         let mut contact = attempt(&node, &*store, &mut offered).await;

@@ -1,10 +1,8 @@
 //! What the browser does to a tab: hides, freezes and resumes it, takes the network away, ends it.
 
 use crate::browser::{client::Client, events::Listener};
-use meganet_node::{api::Command, platform};
+use meganet_node::platform;
 use std::{cell::Cell, rc::Rc, time::Duration};
-use wasm_bindgen::JsCast;
-use web_sys::PageTransitionEvent;
 
 /// How often the clock is looked at, to notice that the machine slept.
 const TICK_MS: u64 = 10_000;
@@ -15,23 +13,29 @@ const SLEPT_MS: u64 = 90_000;
 pub fn watch(client: &Client) {
     let Some(window) = web_sys::window() else { return };
     let mut listeners = Vec::new();
-    for name in ["online", "pageshow"] {
-        let client = client.clone();
-        listeners.push(Listener::new(&window, name, move |_| client.retry_now()));
-    }
+    let online = client.clone();
+    listeners.push(Listener::new(&window, "online", move |_| online.retry_now()));
     if let Some(document) = window.document() {
         let client = client.clone();
         listeners.push(Listener::new(&document, "resume", move |_| client.retry_now()));
     }
     let ending = client.clone();
-    listeners.push(Listener::new(&window, "pagehide", move |event| {
-        // A page that is kept for the back button comes back; one that is not says goodbye to its peers.
-        let kept = event.dyn_ref::<PageTransitionEvent>().is_some_and(PageTransitionEvent::persisted);
-        if !kept && ending.runs_here() {
-            let client = ending.clone();
-            platform::spawn(async move {
-                let _ = client.call(Command::Shutdown).await;
-            });
+    let has_ended = Rc::new(Cell::new(false));
+    let ended = has_ended.clone();
+    listeners.push(Listener::new(&window, "pagehide", move |_| {
+        // Also where the page may be kept for the back button: Chromium 156 says so of pages that it drops without a word to their
+        // peers, who would wait half a minute for this one; and one that is kept answers nobody.
+        if ending.leave() {
+            ended.set(true);
+        }
+    }));
+    let shown = client.clone();
+    listeners.push(Listener::new(&window, "pageshow", move |_| {
+        // Only one that was kept is shown after it was hidden. Its node is gone, so it begins anew.
+        if has_ended.get() {
+            let _ = web_sys::window().map(|window| window.location().reload());
+        } else {
+            shown.retry_now();
         }
     }));
     // The page's end is the listeners' end.

@@ -41,6 +41,9 @@ impl Tabs {
         platform::spawn(async move {
             let result = client.call(command).await;
             tab.in_flight.set(tab.in_flight.get() - 1);
+            if !client.leads() {
+                return;
+            }
             tab.channel.send(&Answer { id, result });
         });
     }
