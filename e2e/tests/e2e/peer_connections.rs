@@ -4,9 +4,11 @@ use anyhow::{Context, Result, ensure};
 use meganet_e2e::{
     app::App,
     browser::Browser,
+    folder,
     scenario::{self, Scenario},
     static_server::StaticServer,
     test_peer::{Kind::Ours, TestPeer, pages},
+    wait::{Look, until},
 };
 use serde_json::{Value, json};
 use std::rc::Rc;
@@ -41,6 +43,11 @@ const REFUSE_CHANNELS: &str = "
 /// A tab's ledger, as the transport keeps it, after its whole life.
 const SPEND: &str = "sessionStorage.setItem('libp2p-webrtc-peer-connections', '[400,0,[]]'); return null;";
 
+/// What it says, for this tab so far.
+const BEGUN: &str = "
+    const [own, others] = JSON.parse(sessionStorage.getItem('libp2p-webrtc-peer-connections'));
+    return own + others;";
+
 async fn constructed(tab: &Browser) -> Result<u64> {
     tab.run("return window.constructed;", &[]).await
 }
@@ -70,6 +77,30 @@ impl Pair {
 async fn refused(tab: &TestPeer, address: &str) -> Result<String> {
     let error = tab.dial(address).await.err().context("it was connected")?;
     Ok(format!("{error:#}"))
+}
+
+/// A search finds the provider, the lookup itself asks it, and others tell of it: each would dial.
+#[test]
+fn a_link_that_is_opened_costs_one_peer_connection_for_each_peer() {
+    scenario::run("peer-connections-link", async |scenario| {
+        let swarm = scenario.swarm().await?;
+        let author = swarm.peer("author").await?;
+        let folder = scenario.dir().join("site");
+        folder::write(&folder, &folder::made_up("One for each", 8, 100_000))?;
+        let link = swarm.link(&author.commands().publish(&folder).await?.address, "");
+        let browser = scenario.browser("reader").await?;
+        for number in 1..=3 {
+            let app = App::open(&browser, &link).await?;
+            app.until_shown().await?;
+            until("a peer connection for each peer", async || {
+                let (peers, begun) = (app.status().await?.peers.len(), browser.run::<usize>(BEGUN, &[]).await?);
+                let seen = format!("{begun} after page {number}, with {peers} peers");
+                Ok(Look::holds(peers == 2 && begun == number * peers, seen))
+            })
+            .await?;
+        }
+        Ok(())
+    });
 }
 
 #[test]

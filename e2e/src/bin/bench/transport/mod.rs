@@ -19,7 +19,7 @@ mod stage;
 
 use crate::figures::{median, print, rounded};
 use anyhow::{Context, Result};
-use contest::{Contest, Who};
+use contest::{Contest, Way, Who};
 use meganet_e2e::browser;
 use serde_json::{Map, Value, json};
 use stage::Stage;
@@ -74,6 +74,8 @@ pub struct Sample {
 #[derive(Default)]
 struct Samples {
     each: BTreeMap<String, Vec<f64>>,
+    /// Where the bare channel was measured last, in this round, and its rate.
+    bare: Option<(Way, &'static str, f64)>,
     most: BTreeMap<String, u64>,
     failures: u32,
 }
@@ -81,6 +83,15 @@ struct Samples {
 impl Samples {
     fn add(&mut self, name: &str, contest: &Contest, sample: &Sample) {
         self.each.entry(name.to_owned()).or_default().push(sample.mb_s);
+        let Contest { who, way, suffix, .. } = *contest;
+        match self.bare {
+            _ if who == Who::Bare => self.bare = Some((way, suffix, sample.mb_s)),
+            // Neighbours in one round: between rounds the machine's own speed changes.
+            Some((of_way, of_suffix, bare)) if who == Who::Ours && (of_way, of_suffix) == (way, suffix) => {
+                self.each.entry(format!("ratio_{name}")).or_default().push(sample.mb_s / bare);
+            }
+            _ => {}
+        }
         if contest.is_plain() {
             self.each.entry(format!("connect_ms_{name}")).or_default().push(sample.connect_ms);
             if let Some(ms) = sample.first_connect_ms {
@@ -128,6 +139,7 @@ pub async fn run(options: &Options) -> Result<()> {
 
 /// Lets everybody run once. One that fails is told and counted: the others' figures are still worth having.
 async fn rounds(stage: &Stage, contests: &[(String, Contest)], round: u32, samples: &mut Samples) {
+    samples.bare = None;
     for (name, contest) in contests {
         let sample = match contest.who {
             Who::Bare => bare::transfer(stage, contest).await,
