@@ -176,6 +176,25 @@ mod tests {
         Now { connected, has_others: false, at_ms, jitter: 0.5 }
     }
 
+    /// A node that fails in this way waits longer each time, from the least to the most, and tries when the wait is over.
+    fn doubles(
+        first: &mut FirstContact,
+        now: &mut u64,
+        fails: impl Fn(&mut FirstContact, &mut u64) -> Option<JoinState>,
+    ) {
+        let mut wait = || {
+            first.dial_started();
+            let Some(JoinState::Offline { retry_in, .. }) = fails(first, now) else { panic!("it is offline") };
+            assert!(!first.is_due(*now));
+            *now += retry_in.as_millis() as u64;
+            assert!(first.is_due(*now));
+            retry_in
+        };
+        let waits: Vec<_> = (0..10).map(|_| wait()).collect();
+        assert!(waits[0] == limits::JOIN_RETRY_MIN && waits[9] == limits::JOIN_RETRY_MAX);
+        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
+    }
+
     #[test]
     fn who_came_to_be_remembered_since_the_start_is_somebody_to_try() {
         let mut first = FirstContact::new(limits::JOIN_RETRY_MAX);
@@ -190,23 +209,8 @@ mod tests {
         let mut first = FirstContact::new(limits::JOIN_RETRY_MAX);
         first.add(vec![contact()]);
         let mut now = 0;
-        let mut waits = Vec::new();
-        for _ in 0..10 {
-            first.dial_started();
-            match first.dial_ended(Some("refused".into()), at(0, now)) {
-                Some(JoinState::Offline { retry_in, reason }) => {
-                    assert_eq!(reason, "refused");
-                    assert!(!first.is_due(now));
-                    now += retry_in.as_millis() as u64;
-                    assert!(first.is_due(now));
-                    waits.push(retry_in);
-                }
-                other => panic!("expected offline, got {other:?}"),
-            }
-        }
-        assert_eq!(waits[0], limits::JOIN_RETRY_MIN);
-        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]));
-        assert_eq!(waits[9], limits::JOIN_RETRY_MAX);
+        doubles(&mut first, &mut now, |first, now| first.dial_ended(Some("refused".into()), at(0, *now)));
+        assert_eq!(first.last_error, "refused");
         first.dial_started();
         assert_eq!(first.dial_ended(None, at(1, now)), Some(JoinState::Joined));
         now += limits::JOIN_RETRY_MAX.as_millis() as u64;
@@ -220,21 +224,12 @@ mod tests {
     fn who_lets_this_node_in_and_turns_it_out_again_is_asked_less_and_less_often() {
         let mut first = FirstContact::new(limits::JOIN_RETRY_MAX);
         first.add(vec![contact()]);
-        let mut now = 0;
-        let mut waits = Vec::new();
-        for _ in 0..10 {
-            first.dial_started();
-            assert_eq!(first.dial_ended(None, at(1, now)), Some(JoinState::Joined));
-            now += 5;
-            assert!(!first.is_worth_retrying_now(now));
-            let Some(JoinState::Offline { retry_in, .. }) = first.check(at(0, now)) else { panic!("nobody is there") };
-            assert!(!first.is_due(now));
-            now += retry_in.as_millis() as u64;
-            assert!(first.is_due(now));
-            waits.push(retry_in);
-        }
-        assert!(waits[0] == limits::JOIN_RETRY_MIN && waits.windows(2).all(|pair| pair[0] <= pair[1]));
-        assert_eq!(waits[9], limits::JOIN_RETRY_MAX);
+        doubles(&mut first, &mut 0, |first, now| {
+            assert_eq!(first.dial_ended(None, at(1, *now)), Some(JoinState::Joined));
+            *now += 5;
+            assert!(!first.is_worth_retrying_now(*now));
+            first.check(at(0, *now))
+        });
     }
 
     #[test]
